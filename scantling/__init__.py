@@ -1,0 +1,3 @@
+"""Object detection from scanty labels."""
+
+__version__ = "0.1.0"

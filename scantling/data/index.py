@@ -1,0 +1,87 @@
+"""The index of a data set: one row per image, one row per box. Every later stage reads this and no source format.
+
+images.parquet  image_id int64, subset str (train, val, test, unlabeled, ...), file_name str (relative to root),
+                width int32, height int32 (of the decoded file), bytes int64, mtime_ns int64
+boxes.parquet   box_id int64, image_id int64, label int32 (0..C-1), x1 y1 x2 y2 float32 (pixels of the decoded file),
+                area float32 (as published, else w*h), crowd bool, difficult bool
+data.json       name, root, classes, category_ids, source, counts, problems
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+IMAGE_COLUMNS = {
+    "image_id": "int64",
+    "subset": "str",
+    "file_name": "str",
+    "width": "int32",
+    "height": "int32",
+    "bytes": "int64",
+    "mtime_ns": "int64",
+}
+BOX_COLUMNS = {
+    "box_id": "int64",
+    "image_id": "int64",
+    "label": "int32",
+    "x1": "float32",
+    "y1": "float32",
+    "x2": "float32",
+    "y2": "float32",
+    "area": "float32",
+    "crowd": "bool",
+    "difficult": "bool",
+}
+XYXY = ["x1", "y1", "x2", "y2"]
+
+
+@dataclass(frozen=True)
+class Index:
+    """A data set as tables. `boxes` is None where a stage must not see the truth."""
+
+    name: str
+    root: Path
+    classes: tuple[str, ...]
+    category_ids: tuple[int, ...]
+    images: pd.DataFrame
+    boxes: pd.DataFrame | None
+    facts: dict[str, Any]
+
+
+def table(rows: pd.DataFrame | list[dict[str, Any]], columns: dict[str, str]) -> pd.DataFrame:
+    """`rows` with exactly these columns and dtypes; legal when empty."""
+    return pd.DataFrame(rows, columns=list(columns)).astype(columns).reset_index(drop=True)
+
+
+def save(index: Index, folder: Path) -> None:
+    """Write the three files into `folder`."""
+    assert index.boxes is not None, "an index without its boxes is only for reading"
+    table(index.images, IMAGE_COLUMNS).to_parquet(folder / "images.parquet", index=False)
+    table(index.boxes, BOX_COLUMNS).to_parquet(folder / "boxes.parquet", index=False)
+    facts = {
+        **index.facts,
+        "name": index.name,
+        "root": str(index.root),
+        "classes": list(index.classes),
+        "category_ids": list(index.category_ids),
+    }
+    (folder / "data.json").write_text(json.dumps(facts, indent=1))
+
+
+def load(folder: Path, *, truth: bool) -> Index:
+    """Read an index. `truth=False` leaves boxes.parquet closed: training stages only see what the split kept."""
+    facts = json.loads((folder / "data.json").read_text())
+    return Index(
+        name=facts["name"],
+        root=Path(facts["root"]),
+        classes=tuple(facts["classes"]),
+        category_ids=tuple(facts["category_ids"]),
+        images=pd.read_parquet(folder / "images.parquet"),
+        boxes=pd.read_parquet(folder / "boxes.parquet") if truth else None,
+        facts=facts,
+    )

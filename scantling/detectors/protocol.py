@@ -1,0 +1,62 @@
+"""The one contract between methods and detectors. A method imports nothing else of this package.
+
+Shapes: B images, N boxes, R candidate boxes (anchors or RoIs), C classes, H x W pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol, runtime_checkable
+
+from torch import Tensor
+
+from scantling.target import Detections, Target
+
+# background_weight(image, boxes): image = position in the batch, boxes = (R, 4) candidate boxes that the detector is
+# about to use as background; gives (R,) factors 0..1 of their classification loss. Called without gradient.
+BackgroundWeight = Callable[[int, Tensor], Tensor]
+
+
+@runtime_checkable
+class Detector(Protocol):
+    classes: tuple[str, ...]
+    has_background: bool  # True: class probabilities are a softmax with background; False: independent sigmoids
+
+    def features(self, images: Tensor, sizes: Sequence[tuple[int, int]]) -> list[Tensor]:
+        """Pyramid features of (B, 3, H, W) uint8 or float images 0..255 RGB; pixels beyond `sizes` count as zero
+        after normalisation. H and W need not be multiples of anything."""
+        ...
+
+    def losses(
+        self,
+        features: list[Tensor],
+        targets: Sequence[Target],
+        sizes: Sequence[tuple[int, int]],
+        background_weight: BackgroundWeight | None = None,
+    ) -> dict[str, Tensor]:
+        """Named scalar losses, each already normalised as the specification of the detector says.
+
+        Faster R-CNN: rpn_class, rpn_box, class, box. Single-stage: class, box.
+        Works in train and eval mode, with empty targets, and draws only from torch's global generator.
+        """
+        ...
+
+    def detect(
+        self,
+        features: list[Tensor],
+        sizes: Sequence[tuple[int, int]],
+        *,
+        score_threshold: float = 0.05,
+        nms_iou: float = 0.5,
+        limit: int = 100,
+    ) -> list[Detections]:
+        """Boxes with score > score_threshold after class-wise NMS, best first, at most `limit` per image."""
+        ...
+
+    def score(
+        self, features: list[Tensor], boxes: Sequence[Tensor], sizes: Sequence[tuple[int, int]]
+    ) -> list[tuple[Tensor, Tensor]]:
+        """For GIVEN boxes, per image: class probabilities (N, C) [softmax without the background column, so the
+        background probability is 1 - row sum; or sigmoids] and refined boxes (N, C, 4), one per class, clipped.
+        A class-agnostic detector repeats its box. Empty boxes give (0, C) and (0, C, 4)."""
+        ...

@@ -1,0 +1,91 @@
+"""Typed parameters from YAML files: unknown keys and values out of range are refused in one sentence.
+
+A file is named as `path/to/file.yaml` or, for one top-level section of it, `path/to/file.yaml:section`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+
+P = TypeVar("P", bound="Params")
+
+
+class ParamsError(ValueError):
+    """A parameter file that cannot be used; the text names the file, the value and the remedy."""
+
+
+class Params(BaseModel):
+    """Base of every parameter section: immutable, no unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @classmethod
+    def load(cls, spec: str | Path) -> Self:
+        """Read and check a file (or `file:section`). A section that can be of several kinds overrides this."""
+        return check(cls, read(spec), spec)
+
+    def resolved(self) -> dict[str, Any]:
+        """Every value, defaults included, as plain JSON types."""
+        return self.model_dump(mode="json")
+
+
+def read(spec: str | Path) -> dict[str, Any]:
+    """The plain content of a YAML file or of one of its top-level sections."""
+    path, _, section = str(spec).partition(":")
+    if not Path(path).is_file():
+        near = difflib.get_close_matches(Path(path).name, [p.name for p in Path(path).parent.glob("*.yaml")], 1)
+        hint = f"; did you mean {Path(path).with_name(near[0])}?" if near else ""
+        raise ParamsError(f"{path}: there is no such parameter file{hint}")
+    try:
+        content = yaml.safe_load(Path(path).read_text())
+    except yaml.YAMLError as error:
+        raise ParamsError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise ParamsError(f"{path}: expected `key: value` lines, found {type(content).__name__}")
+    if not section:
+        return content
+    if not isinstance(content.get(section), dict):
+        raise ParamsError(f"{path}: has no section `{section}`; it has {', '.join(map(str, content)) or 'none'}")
+    return content[section]
+
+
+def check(kind: type[P], content: dict[str, Any], spec: str | Path) -> P:
+    """`content` as a typed section; every problem in the message carries file, key, value and remedy."""
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        raise ParamsError("\n".join(f"{spec}: {_sentence(kind, e)}" for e in error.errors())) from None
+
+
+def _sentence(kind: type[Params], error: Any) -> str:
+    where = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        known = _keys_at(kind, error["loc"][:-1])
+        near = difflib.get_close_matches(str(error["loc"][-1]), known, 1, cutoff=0.5)
+        remedy = f"did you mean `{near[0]}`?" if near else f"known here: {', '.join(known)}"
+        return f"unknown parameter `{where}`; {remedy}"
+    if error["type"] == "missing":
+        return f"parameter `{where}` is missing; add it"
+    return f"`{where}` = {error['input']!r}: {error['msg'][0].lower()}{error['msg'][1:]}"
+
+
+def _keys_at(kind: type[Params], path: tuple[Any, ...]) -> list[str]:
+    """Field names of the section that `path` leads to; unions and lists are searched through."""
+    sections: list[type[BaseModel]] = [kind]
+    for part in path:
+        found = [s.model_fields[part].annotation for s in sections if part in s.model_fields]
+        if found:
+            sections = [m for annotation in found for m in _models_in(annotation)]
+    return sorted({name for s in sections for name in s.model_fields})
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [m for a in getattr(annotation, "__args__", ()) for m in _models_in(a)]

@@ -1,0 +1,124 @@
+"""How files become files: turns a stage function into a command, writes atomically, records provenance.
+
+The signature of the function is the command line: a `Params` type becomes `--name FILE[:SECTION]`, a `Path` a path,
+int, float and str a value; `out` is the folder the stage writes. The function itself never sees an argument parser.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import inspect
+import json
+import os
+import platform
+import resource
+import shutil
+import sys
+import time
+import typing
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from scantling import log
+from scantling.params import Params, ParamsError
+
+PACKAGES = ("torch", "torchvision", "numpy", "pandas", "pyarrow", "pycocotools")
+
+
+class BadInput(ValueError):
+    """The user's files cannot be used as they are; the text names the file, the value and the remedy."""
+
+
+def run(function: Callable[..., None], argv: list[str] | None = None) -> None:
+    """Run a stage from the command line; ends the process with status 1 and one sentence on bad input."""
+    hints = typing.get_type_hints(function)
+    arguments = _parser(function, hints).parse_args(argv)
+    try:
+        values = {name: _value(kind, getattr(arguments, name)) for name, kind in hints.items() if name != "return"}
+        call(function, values)
+    except (BadInput, ParamsError) as error:
+        sys.exit(f"{function.__name__}: {error}")
+
+
+def call(function: Callable[..., None], values: dict[str, Any]) -> None:
+    """Run a stage function on checked values: into a sibling folder first, renamed when everything is written."""
+    out: Path = values["out"]
+    inputs = {k: v for k, v in values.items() if isinstance(v, Path) and k != "out"}
+    for name, path in inputs.items():
+        if not path.exists():
+            raise BadInput(f"--{name} {path}: there is no such file or folder; run the stage that makes it first")
+    fresh = out.with_name(f".{out.name}.part")
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(parents=True)
+    started = time.time()
+    log.open_file(Path("logs") / f"{function.__name__}@{out.name}.log")
+    log.line(f"{function.__name__} {out}")
+    function(**{**values, "out": fresh})
+    _write_provenance(fresh / "provenance.json", function, values, inputs, time.time() - started)
+    shutil.rmtree(out, ignore_errors=True)
+    os.replace(fresh, out)
+    log.line(f"{function.__name__} {out}: done in {time.time() - started:.1f} s")
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file, or of the names and contents of a folder's files."""
+    seen = hashlib.sha256()
+    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    for file in files:
+        if file.name == "provenance.json":  # when and how long: no input of anything
+            continue
+        seen.update(file.name.encode())
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                seen.update(block)
+    return seen.hexdigest()
+
+
+def device() -> str:
+    """`SCANTLING_DEVICE`, else the GPU if there is one, else the CPU."""
+    import torch
+
+    return os.environ.get("SCANTLING_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _parser(function: Callable[..., None], hints: dict[str, Any]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=f"stages/{function.__name__}.py",
+        description=inspect.getdoc(sys.modules[function.__module__]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    for name, parameter in inspect.signature(function).parameters.items():
+        kind, required = hints[name], parameter.default is inspect.Parameter.empty
+        if isinstance(kind, type) and issubclass(kind, Params):
+            parser.add_argument(f"--{name}", required=required, metavar="FILE[:SECTION]", help=f"{kind.__name__}, YAML")
+        elif kind is Path:
+            note = "folder to write, replaced as a whole" if name == "out" else "file or folder to read"
+            parser.add_argument(f"--{name}", required=required, type=Path, metavar="PATH", help=note)
+        else:
+            default = None if required else parameter.default
+            parser.add_argument(f"--{name}", required=required, type=kind, default=default, help=kind.__name__)
+    return parser
+
+
+def _value(kind: Any, given: Any) -> Any:
+    return kind.load(given) if isinstance(kind, type) and issubclass(kind, Params) else given
+
+
+def _write_provenance(
+    path: Path, function: Callable[..., None], values: dict[str, Any], inputs: dict[str, Path], seconds: float
+) -> None:
+    plain = {k: v for k, v in values.items() if not isinstance(v, (Path, Params))}
+    record = {
+        "stage": function.__name__,
+        "params": {k: v.resolved() for k, v in values.items() if isinstance(v, Params)} | plain,
+        "inputs": {k: {"path": str(v), "sha256": digest(v)} for k, v in inputs.items()},
+        "versions": {"python": platform.python_version()} | {p: metadata.version(p) for p in PACKAGES},
+        "machine": platform.machine(),
+        "device": device() if "torch" in sys.modules else "cpu",
+        "seconds": round(seconds, 2),
+        "peak_memory_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+    }
+    path.write_text(json.dumps(record, indent=1, default=str))
