@@ -85,3 +85,8 @@ def load(folder: Path, *, truth: bool) -> Index:
         boxes=pd.read_parquet(folder / "boxes.parquet") if truth else None,
         facts=facts,
     )
+
+
+def load_classes(folder: Path) -> tuple[str, ...]:
+    """The class names of an index, in label order."""
+    return tuple(json.loads((folder / "data.json").read_text())["classes"])

@@ -1,0 +1,1 @@
+"""Views of an image: geometry with exact matrices, photometry, and their composition."""

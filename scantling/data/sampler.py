@@ -1,0 +1,83 @@
+"""Which images a training step takes: two infinite shuffled queues, labeled and unlabeled (Soft Teacher section 4).
+
+Pure in (seed, step): a resumed run asks for the same steps again and no queue position needs saving.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+Sampling = Literal["fixed", "by_probability"]
+
+
+@dataclass(frozen=True)
+class StepImages:
+    """Image ids of one step; each side may be empty when its pool is."""
+
+    labeled: list[int]
+    unlabeled: list[int]
+
+
+class Queue:
+    """Items in random order, each once a pass; a new permutation whenever it runs short."""
+
+    def __init__(self, items: Sequence[int], rng: np.random.Generator):
+        self.items, self.rng, self.order = list(items), rng, list[int]()
+
+    def take(self, count: int) -> list[int]:
+        """The next `count` items, without repeats inside a pass; [] from an empty pool."""
+        taken: list[int] = []
+        while self.items and len(taken) < count:
+            if not self.order:
+                self.order = [self.items[i] for i in self.rng.permutation(len(self.items))]
+            missing = count - len(taken)
+            taken += self.order[:missing]
+            self.order = self.order[missing:]
+        return taken
+
+
+def labeled_count(batch: int, ratio: float, rng: np.random.Generator) -> int:
+    """How many of `batch` images are labeled when each is so with probability `ratio`: at least one of each kind."""
+    drawn = int((rng.random(batch) < ratio).sum())
+    return min(max(drawn, 1), batch - 1)
+
+
+def steps(
+    labeled: Sequence[int],
+    unlabeled: Sequence[int],
+    *,
+    labeled_per_step: int,
+    unlabeled_per_step: int,
+    seed: int,
+    sampling: Sampling = "fixed",
+    wide: set[int] | None = None,
+) -> Iterator[StepImages]:
+    """An endless stream of steps.
+
+    by_probability: the two counts are drawn anew, their sum and mean ratio kept (the reference's behavior).
+    wide: ids of images wider than high; when given, a step takes images of one aspect group where it can, groups
+    in proportion to their size, so that little is padded. A kind missing in a group comes from the other one.
+    """
+    rng = np.random.default_rng(np.random.SeedSequence([seed, 0x5A3]))
+    groups = [set(labeled) | set(unlabeled)]
+    if wide is not None:
+        groups = [g for g in (groups[0] & wide, groups[0] - wide) if g]
+    share = np.array([len(g) for g in groups]) / max(1, sum(len(g) for g in groups))
+
+    def queues(pool: Sequence[int]) -> list[Queue]:
+        found = [Queue([i for i in pool if i in g], rng) for g in groups]
+        return [q if q.items else max(found, key=lambda other: len(other.items)) for q in found]
+
+    labeled_queues, unlabeled_queues = queues(labeled), queues(unlabeled)
+    batch = labeled_per_step + unlabeled_per_step
+    while True:
+        group = int(rng.choice(len(groups), p=share)) if len(groups) > 1 else 0
+        taken = labeled_per_step
+        if sampling == "by_probability" and labeled_per_step and unlabeled_per_step:
+            taken = labeled_count(batch, labeled_per_step / batch, rng)
+        rest = batch - taken if unlabeled_per_step else 0
+        yield StepImages(labeled_queues[group].take(taken), unlabeled_queues[group].take(rest))

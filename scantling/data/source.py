@@ -1,0 +1,62 @@
+"""What a reader hands over before anything is checked against the image files, and the parameters all readers share."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import pandas as pd
+from pydantic import Field
+
+from scantling.data.index import BOX_COLUMNS, table
+from scantling.params import Params
+
+# Rows in the order of the files; width and height are those the annotation file states, 0 where it is silent.
+SOURCE_COLUMNS = {"image_id": "int64", "subset": "str", "file_name": "str", "width": "int32", "height": "int32"}
+
+
+class SourceParams(Params):
+    """Which files make up a data set, and how closely they are looked at."""
+
+    format: str
+    name: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=64)
+    root: str
+    val_share: float = Field(0.0, ge=0, le=0.9)
+    test_share: float = Field(0.0, ge=0, le=0.9)
+    verify: Literal["decode", "header", "none"] = "decode"
+    drop_bad_images: bool = False
+    strict: bool = False
+    record_mtime: bool = False
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set as its files tell it. images: SOURCE_COLUMNS; boxes: index.BOX_COLUMNS with labels 0..C-1."""
+
+    name: str
+    root: str
+    files: tuple[str, ...]
+    classes: tuple[str, ...]
+    category_ids: tuple[int, ...]
+    images: pd.DataFrame
+    boxes: pd.DataFrame
+    notes: tuple[str, ...] = ()
+
+    def tidy(self) -> Source:
+        """The same with exact columns and dtypes."""
+        return replace(self, images=table(self.images, SOURCE_COLUMNS), boxes=table(self.boxes, BOX_COLUMNS))
+
+
+def divide(images: pd.DataFrame, val_share: float, test_share: float) -> pd.DataFrame:
+    """`images` with a share of subset `train` moved to `val` and `test`.
+
+    The SHA-256 of an image's file name decides, so the choice does not change when images are added or removed, and
+    no chance is involved; the shares are met on average, not exactly.
+    """
+    names = images.loc[images.subset == "train", "file_name"]
+    place = names.map(lambda name: int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) / 2**64)
+    moved = images.copy()
+    moved.loc[place.index[place < test_share], "subset"] = "test"
+    moved.loc[place.index[(place >= test_share) & (place < test_share + val_share)], "subset"] = "val"
+    return moved

@@ -1,0 +1,30 @@
+"""Detectors behind one contract (protocol.py). A new one is a module with its Params and a line below."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from scantling.detectors.faster_rcnn import FasterRcnn, FasterRcnnParams
+from scantling.detectors.pyramid import PyramidDetector
+from scantling.detectors.settings import DetectorParams
+
+ARCHITECTURES: dict[str, tuple[type[DetectorParams], type[PyramidDetector]]] = {
+    "faster_rcnn": (FasterRcnnParams, FasterRcnn),
+}
+
+
+def build(params: DetectorParams, classes: tuple[str, ...], pretrained: bool) -> PyramidDetector:
+    """A detector (fulfils protocol.Detector) for `classes`, its heads random from torch's global generator.
+
+    pretrained=True reads the backbone's weights file (BadInput if it does not fit); False leaves the backbone random,
+    for weights loaded afterwards. What is frozen has requires_grad=False in both cases; parameters of the trunk have
+    names that begin with `backbone.`.
+    """
+    _, kind = ARCHITECTURES[params.architecture]
+    detector = kind(params, classes)
+    if pretrained:
+        detector.load_backbone(params.backbone.weights)
+    return detector
+
+
+__all__ = ["ARCHITECTURES", "DetectorParams", "build"]

@@ -1,0 +1,121 @@
+"""Faster R-CNN with a feature pyramid (Ren 2015, Lin 2017), built from torchvision's parts.
+
+Differences to torchvision's own model: per-box weights and visibility, ignore regions, losses in either mode, and
+every constant is a parameter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torchvision.ops import clip_boxes_to_image
+
+from scantling.detectors.decode import select
+from scantling.detectors.protocol import BackgroundWeight
+from scantling.detectors.pyramid import PyramidDetector
+from scantling.detectors.roi import RoiParams, RoiStage
+from scantling.detectors.rpn import Rpn, RpnParams
+from scantling.detectors.settings import AnchorParams, DetectorParams
+from scantling.target import Detections, Target
+
+
+class FasterRcnnParams(DetectorParams):
+    """Everything about a Faster R-CNN."""
+
+    architecture: Literal["faster_rcnn"]
+    anchors: AnchorParams
+    rpn: RpnParams
+    roi: RoiParams
+    ignore_iou: float = Field(gt=0, le=1)  # background samples from this IoU with an ignore region on are left out
+
+
+class FasterRcnn(PyramidDetector):
+    """Fulfils `scantling.detectors.protocol.Detector`; the losses are rpn_class, rpn_box, class, box.
+
+    Normalizers: the two RPN losses by the sampled anchors, `box` by the sampled RoIs, `class` by the sampled RoIs or,
+    with `background_weight`, by the sum of these weights (1 for positives). Per-box weights and `background=False`
+    multiply terms and leave all normalizers alone, so a batch keeps its scale.
+    """
+
+    has_background = True
+
+    def __init__(self, params: FasterRcnnParams, classes: tuple[str, ...]):
+        super().__init__(params, params.anchors, classes)
+        channels = params.neck.channels
+        per_cell = self.anchors.num_anchors_per_location()[0]
+        self.rpn = Rpn(params.rpn, channels, per_cell, params.ignore_iou)
+        self.roi = RoiStage(params.roi, channels, self.backbone.strides, len(self.classes), params.ignore_iou)
+
+    def losses(
+        self,
+        features: list[Tensor],
+        targets: Sequence[Target],
+        sizes: Sequence[tuple[int, int]],
+        background_weight: BackgroundWeight | None = None,
+    ) -> dict[str, Tensor]:
+        """See the protocol. `background_weight` is asked for the drawn background RoIs of `class` only."""
+        logits, deltas = self.rpn(features)
+        anchors = self.anchors.per_level(features)
+        rpn_class, rpn_box = self.rpn.losses(logits, deltas, torch.cat(anchors), targets)
+        proposals = self.rpn.proposals(logits, deltas, anchors, sizes, self.rpn.params.train)
+
+        samples = self.roi.sample(proposals, targets, [t.for_class for t in targets])
+        class_logits, box_deltas = self.roi(features, [s.rois for s in samples])
+        class_loss = self.roi.class_loss(class_logits, samples, targets, background_weight)
+
+        if all(torch.equal(t.for_class, t.for_box) for t in targets):
+            positive = torch.cat([torch.arange(len(s.rois), device=logits.device) < len(s.boxes) for s in samples])
+            box_deltas = box_deltas[positive]
+        else:
+            # Soft Teacher section 7: the box loss sees other boxes than the class loss, so it has an assignment and
+            # a sample of its own, of which only the positives need the head.
+            samples = self.roi.sample(proposals, targets, [t.for_box for t in targets])
+            _, box_deltas = self.roi(features, [s.positives for s in samples])
+        box = self.roi.box_loss(box_deltas, samples)
+        return {"rpn_class": rpn_class, "rpn_box": rpn_box, "class": class_loss, "box": box}
+
+    @torch.no_grad()
+    def detect(
+        self,
+        features: list[Tensor],
+        sizes: Sequence[tuple[int, int]],
+        *,
+        score_threshold: float = 0.05,
+        nms_iou: float = 0.5,
+        limit: int = 100,
+    ) -> list[Detections]:
+        """See the protocol. A RoI can be found under several classes; without gradient."""
+        params = self.rpn.params
+        logits, deltas = self.rpn(features)
+        counts = params.train if params.detect_with == "train" else params.test
+        proposals = self.rpn.proposals(logits, deltas, self.anchors.per_level(features), sizes, counts)
+        found = []
+        for (probabilities, boxes), size in zip(self._refine(features, proposals), sizes, strict=True):
+            rows, labels = torch.where(probabilities > score_threshold)
+            scores = probabilities[rows, labels]
+            found.append(
+                select(boxes[rows, labels], scores, labels, probabilities[rows], size, nms_iou=nms_iou, limit=limit)
+            )
+        return found
+
+    def score(
+        self, features: list[Tensor], boxes: Sequence[Tensor], sizes: Sequence[tuple[int, int]]
+    ) -> list[tuple[Tensor, Tensor]]:
+        """See the protocol. The RoI head on the given boxes; gradients reach the features, not the boxes."""
+        given = [b.detach().float().reshape(-1, 4) for b in boxes]
+        return [
+            (probabilities, clip_boxes_to_image(refined, size))
+            for (probabilities, refined), size in zip(self._refine(features, given), sizes, strict=True)
+        ]
+
+    def _refine(self, features: list[Tensor], rois: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
+        """Per image class probabilities (N, C) and unclipped boxes (N, C, 4) of RoIs (N, 4)."""
+        logits, deltas = self.roi(features, rois)
+        probabilities = logits.softmax(dim=1)[:, :-1]
+        boxes = self.roi.decode(deltas, torch.cat(rois))
+        counts = [len(r) for r in rois]
+        return list(zip(probabilities.split(counts), boxes.split(counts), strict=True))

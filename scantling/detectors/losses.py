@@ -1,0 +1,54 @@
+"""Loss formulas of the detectors, as functions of tensors.
+
+Shapes: R samples (anchors or RoIs), C classes.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def softmax_class_loss(logits: Tensor, labels: Tensor, weights: Tensor, shares: Tensor, gamma: float = 0.0) -> Tensor:
+    """sum(weights * shares * CE) / max(sum(shares), 1), a scalar.
+
+    logits (R, C+1) with background LAST, labels (R,) 0..C. `shares` (R,): how much of a sample each RoI is, 1 or the
+    teacher's background probability (Soft Teacher, eq. 5-6 as released: one joint normalizer). `weights` (R,): factors
+    of the loss that leave the normalizer alone. With ones in both this is the mean cross-entropy.
+    gamma > 0: focal, factor (1 - p)^gamma with p = softmax of the label (Unbiased Teacher). No sample gives 0.
+    """
+    log_p = F.log_softmax(logits, dim=1).gather(1, labels[:, None])[:, 0]
+    loss = -log_p
+    if gamma > 0:
+        # clamp: exp(log p) may round to 1 and (1 - p)^gamma has no finite slope at 0 for gamma < 1
+        loss = loss * (1 - log_p.exp()).clamp(min=1e-12) ** gamma
+    return (loss * weights * shares).sum() / shares.sum().clamp(min=1)
+
+
+def objectness_loss(logits: Tensor, positive: Tensor, weights: Tensor) -> Tensor:
+    """sum(weights * BCE) / max(R, 1), a scalar; logits, positive, weights (R,)."""
+    loss = F.binary_cross_entropy_with_logits(logits, positive.to(logits.dtype), reduction="none")
+    return (loss * weights).sum() / max(len(logits), 1)
+
+
+def box_loss(predicted: Tensor, wanted: Tensor, weights: Tensor, *, beta: float, normalizer: int) -> Tensor:
+    """sum(weights * smooth L1) / max(normalizer, 1), a scalar; predicted and wanted deltas (R, 4), weights (R,).
+
+    beta 0 is plain L1.
+    """
+    loss = F.smooth_l1_loss(predicted, wanted, reduction="none", beta=beta).sum(dim=1)
+    return (loss * weights).sum() / max(normalizer, 1)
+
+
+def focal_loss(logits: Tensor, labels: Tensor, weights: Tensor, *, alpha: float, gamma: float) -> Tensor:
+    """Sum of the sigmoid focal loss over samples and classes (Lin 2017, eq. 5), a scalar, not normalized.
+
+    logits (R, C), labels (R,) 0..C-1 or C for background (no class is the right one), weights (R,).
+    """
+    wanted = F.one_hot(labels, logits.shape[1] + 1)[:, :-1].to(logits.dtype)
+    crossed = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
+    p = torch.sigmoid(logits)
+    missed = p + wanted - 2 * p * wanted  # |wanted - p|
+    balance = alpha * wanted + (1 - alpha) * (1 - wanted)
+    return (balance * missed**gamma * crossed * weights[:, None]).sum()

@@ -1,0 +1,75 @@
+"""What every detector's parameter file holds: input size, backbone, neck. Each architecture adds its own sections."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field
+
+from scantling.params import Params, ParamsError, check, read
+
+
+class InputParams(Params):
+    """Size of the view that is tested and labeled: the short side becomes short_px unless the long one would exceed."""
+
+    short_px: int = Field(ge=32)
+    long_px: int = Field(ge=32)
+
+
+class EfficientNetLiteParams(Params):
+    """EfficientNet-Lite0, features at strides 8, 16, 32."""
+
+    name: Literal["efficientnet_lite0"]
+    weights: str | None  # "package" = the installed package, else a .pth or .safetensors file, null = random
+    frozen_blocks: int = Field(ge=0, le=16)  # the stem and this many of the 16 blocks never change
+    train_affine: bool  # scale and shift of batch norm are learned; its statistics never are
+
+
+class ResNetParams(Params):
+    """torchvision's ResNet with frozen batch norm."""
+
+    name: Literal["resnet18", "resnet50"]
+    weights: str | None  # .pth or .safetensors file in torchvision's naming, null = random
+    frozen_stages: int = Field(ge=0, le=5)  # 1 = stem, 2 = stem and first stage, ...; nothing is frozen if random
+    finest_stride_px: Literal[4, 8]  # stride of the finest feature map given to the neck
+
+
+class NeckParams(Params):
+    """Feature pyramid."""
+
+    channels: int = Field(ge=1)
+    extra_levels: Literal["none", "max_pool", "p6p7"]  # coarser levels on top: none, one by subsampling, two by conv
+
+
+class DetectorParams(Params):
+    """Common part of the detectors' parameters; `load` and `of` give the architecture's own type."""
+
+    architecture: str
+    input: InputParams
+    backbone: Annotated[EfficientNetLiteParams | ResNetParams, Field(discriminator="name")]
+    neck: NeckParams
+
+    @classmethod
+    def load(cls, spec: str | Path) -> Self:
+        """Read and check a parameter file of any architecture."""
+        return cls.of(read(spec), spec)
+
+    @classmethod
+    def of(cls, content: dict[str, Any], source: str | Path) -> Self:
+        """Check plain values (of a file, or of the header of a weights file named `source`)."""
+        from scantling.detectors import ARCHITECTURES  # the architectures import this module
+
+        kinds = {name: kind for name, (kind, _) in ARCHITECTURES.items() if issubclass(kind, cls)}
+        name = content.get("architecture")
+        if name not in kinds:
+            raise ParamsError(f"{source}: `architecture` = {name!r}: use one of {', '.join(kinds)}")
+        return check(kinds[name], content, source)
+
+
+class AnchorParams(Params):
+    """Boxes that predictions start from: every size with every ratio at every cell of a level."""
+
+    sizes_px: list[list[float]]  # per level, finest first: square root of the area
+    ratios: list[float]  # height / width
+    rounded: bool  # corners rounded to whole pixels, as torchvision does

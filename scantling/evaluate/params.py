@@ -1,0 +1,42 @@
+"""What `evaluate` can be told."""
+
+from __future__ import annotations
+
+from typing import Annotated, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from scantling.params import Params
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class QualityParams(Params):
+    """How pseudo labels are compared with the truth that the split hid."""
+
+    iou_threshold: float = Field(gt=0, le=1)  # a pseudo box and a hidden box of its class are one object from here on
+    headline_threshold: Fraction  # score; precision and recall of metrics.json are read at this grid point
+    thresholds: tuple[Fraction, ...]  # scores; the grid of label_quality.json
+
+    @field_validator("thresholds")
+    @classmethod
+    def _ascending(cls, grid: tuple[float, ...]) -> tuple[float, ...]:
+        if not grid or any(b <= a for a, b in zip(grid, grid[1:], strict=False)):
+            raise ValueError("give at least one score, each once, in ascending order")
+        return grid
+
+    @model_validator(mode="after")
+    def _on_the_grid(self) -> Self:
+        if self.headline_threshold not in self.thresholds:
+            raise ValueError(f"headline_threshold {self.headline_threshold} must be one of the thresholds; add it there")
+        return self
+
+
+class EvaluateParams(Params):
+    subset: str  # images of the index that the numbers are about
+    score_threshold: Fraction  # detections below are not written and do not count
+    nms_iou: Fraction  # class-wise non-maximum suppression
+    limit: int = Field(ge=1)  # detections per image
+    batch_size: int = Field(ge=1)  # images
+    workers: int = Field(ge=0)  # processes that decode images; 0 = in the process itself
+    label_quality: QualityParams

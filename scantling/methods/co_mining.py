@@ -1,0 +1,122 @@
+"""Co-mining (Wang et al., AAAI 2021): two views label each other's missing objects.
+
+One detector sees an image as it is (`weak`) and color-jittered (`strong`), same geometry. The confident detections of
+each view, fused with the sparse labels, are the targets of the other. Unlabeled images take no part.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import pandas as pd
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from scantling import boxes as box_ops
+from scantling.candidates import Candidates, CandidateTable
+from scantling.data.index import XYXY
+from scantling.data.loader import TrainingStep
+from scantling.methods import MethodParams, supervised
+from scantling.target import Batch, Target
+
+
+class Params(MethodParams):
+    method: Literal["co_mining"] = "co_mining"
+    teacher: Literal["student", "ema", "frozen", "cached"] = "student"  # type: ignore[assignment]
+    mine_score: float = Field(ge=0, le=1)
+    merge_iou: float = Field(ge=0, le=1)
+    nms_iou: float = Field(gt=0, le=1)
+    limit: int = Field(gt=0)
+    keep_empty_images: bool = False
+    ignore_above: float | None = Field(None, ge=0, le=1)
+
+
+class Method(supervised.Method):
+    labeled_views = ("weak", "strong")
+
+    def __init__(self, params: Params, classes: tuple[str, ...], refined: pd.DataFrame | None):
+        super().__init__(params, classes, refined)
+        self.params: Params = params
+        self.keep_empty_images = params.keep_empty_images
+        cached = params.teacher == "cached" and refined is not None
+        self.table = CandidateTable(refined[refined["for_class"] | refined["ignore"]]) if cached else None
+
+    def step(
+        self, student: nn.Module, teacher: nn.Module | None, batch: TrainingStep
+    ) -> tuple[supervised.Losses, dict[str, float]]:
+        weak, strong = batch.labeled["weak"], batch.labeled["strong"]
+        features = {id(view): student.features(view.images, view.sizes) for view in (weak, strong)}
+        losses: supervised.Losses = {}
+        mined = 0
+        for view, other in ((weak, strong), (strong, weak)):
+            found = self._mine(student, teacher, other, features[id(other)])
+            move = view.matrices @ torch.linalg.inv(other.matrices)  # identity where the views share their geometry
+            moved = [c.moved(m, s) for c, m, s in zip(found, move, view.sizes, strict=True)]
+            targets = [self._target(t, c) for t, c in zip(view.targets, moved, strict=True)]
+            mined += sum(len(t) for t in targets) - sum(len(t) for t in view.targets)
+            for name, loss in student.losses(features[id(view)], targets, view.sizes).items():
+                losses[f"labeled/{name}"] = losses.get(f"labeled/{name}", 0.0) + loss
+        return losses, {"pseudo_boxes": mined / max(2 * len(weak), 1)}
+
+    @torch.no_grad()
+    def _mine(self, student: nn.Module, teacher: nn.Module | None, view: Batch, features: list[Tensor]) -> list[Candidates]:
+        """What is found in a view: by the student itself (the paper), a teacher network, or a cached table."""
+        p = self.params
+        if self.table is not None:
+            read = [self.table.of(i).to(view.images.device) for i in view.image_ids]
+            return [c.moved(m, s) for c, m, s in zip(read, view.matrices, view.sizes, strict=True)]
+        miner = student if p.teacher == "student" or teacher is None else teacher
+        if miner is not student:
+            features = miner.features(view.images, view.sizes)
+        floor = p.mine_score if p.ignore_above is None else min(p.mine_score, p.ignore_above)
+        found = miner.detect(
+            [level.detach() for level in features], view.sizes, score_threshold=floor, nms_iou=p.nms_iou, limit=p.limit
+        )
+        return [Candidates(f.boxes, f.labels, f.scores, torch.full_like(f.scores, float("nan"))) for f in found]
+
+    def _target(self, truth: Target, found: Candidates) -> Target:
+        """The sparse labels, then the surviving mined boxes; uncertain ones are ignored where that is asked for."""
+        p = self.params
+        fresh = is_new(truth.boxes, truth.labels, found.boxes, found.labels, p.merge_iou) & box_ops.has_area(found.boxes)
+        mined = found.keep(fresh & (found.scores > p.mine_score))
+        uncertain = fresh & (found.scores <= p.mine_score) & (found.scores > (p.ignore_above or 1.0))
+        return Target.of(
+            torch.cat([truth.boxes, mined.boxes]),
+            torch.cat([truth.labels, mined.labels]),
+            scores=torch.cat([truth.scores, mined.scores]),
+            ignore=torch.cat([truth.ignore, found.boxes[uncertain]]),
+        )
+
+    def refine(self, table: pd.DataFrame, split: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, object]]:
+        """The fusion as a table: which of the frozen detector's boxes the sparse labels do not have yet (section 11)."""
+        p, refined = self.params, supervised.unused(table)
+        kept = split[split["box_id"] >= 0]
+        truth = {int(i): g for i, g in kept.groupby("image_id")}
+        sparse = set(split.loc[split["labeled"], "image_id"])
+        fresh = pd.Series(False, index=table.index)
+        for image_id, rows in table.groupby("image_id"):
+            if image_id in sparse:
+                fresh[rows.index] = _fresh_rows(truth.get(int(image_id), kept.iloc[:0]), rows, p.merge_iou)
+        mined = fresh & (table["score"] > p.mine_score)
+        for flag in ("for_objectness", "for_class", "for_box"):
+            refined[flag] = mined
+        refined.loc[mined, "source"] = "mined"
+        if p.ignore_above is not None:
+            refined["ignore"] = fresh & ~mined & (table["score"] > p.ignore_above)
+        return refined, {"rows": len(refined), "mined": int(mined.sum()), "ignored": int(refined["ignore"].sum())}
+
+
+def is_new(truth: Tensor, truth_labels: Tensor, boxes: Tensor, labels: Tensor, iou: float) -> Tensor:
+    """(N,) bool: no truth box of the same class overlaps by more than `iou` (strict). Co-mining section 5."""
+    if len(truth) == 0 or len(boxes) == 0:
+        return torch.ones(len(boxes), dtype=torch.bool, device=boxes.device)
+    same = labels[:, None] == truth_labels[None]
+    return ~((box_ops.iou(boxes, truth) > iou) & same).any(1)
+
+
+def _fresh_rows(truth: pd.DataFrame, rows: pd.DataFrame, iou: float) -> list[bool]:
+    def tensors(table: pd.DataFrame) -> tuple[Tensor, Tensor]:
+        return torch.tensor(table[XYXY].to_numpy("float32")).reshape(-1, 4), torch.tensor(table["label"].to_numpy("int64"))
+
+    return is_new(*tensors(truth), *tensors(rows), iou).tolist()

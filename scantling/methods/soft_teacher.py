@@ -1,0 +1,161 @@
+"""Soft Teacher (Xu et al., ICCV 2021): three subsets of the teacher's boxes train three losses.
+
+Score decides for objectness and class, the spread of jittered boxes for regression; the class loss trusts a background
+sample as far as the teacher calls it background. Follows the published code where it and the paper disagree
+(sections of the specification are named in the parameters).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import pandas as pd
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from scantling import boxes as box_ops
+from scantling import pseudo
+from scantling.candidates import Candidates, CandidateTable
+from scantling.data.loader import TrainingStep
+from scantling.methods import MethodParams, supervised
+from scantling.params import ParamsError
+from scantling.target import Batch, Target
+
+
+class Params(MethodParams):
+    method: Literal["soft_teacher"] = "soft_teacher"
+    unlabeled_weight: float = Field(ge=0)
+    candidate_floor: float = Field(ge=0, le=1)
+    candidate_score: float = Field(ge=0, le=1)
+    nms_iou: float = Field(gt=0, le=1)
+    limit: int = Field(gt=0)
+    objectness_score: float = Field(ge=0, le=1)
+    class_score: float = Field(ge=0, le=1)
+    class_score_of: dict[str, float] = Field(default_factory=dict)
+    box_filter: Literal["spread", "score", "none"]
+    box_spread: float = Field(gt=0)
+    jitter_times: int = Field(ge=2)
+    jitter_fraction: float = Field(gt=0)
+    background: Literal["live", "cached", "off"]
+    background_iou: float = Field(0.5, gt=0, le=1)
+    ignore_above: float | None = Field(None, ge=0, le=1)
+
+
+class Method(supervised.Method):
+    unlabeled_views = ("weak", "strong")
+
+    def __init__(self, params: Params, classes: tuple[str, ...], refined: pd.DataFrame | None):
+        super().__init__(params, classes, refined)
+        self.params: Params = params
+        unknown = sorted(set(params.class_score_of) - set(classes))
+        if unknown:
+            raise ParamsError(f"`class_score_of` names {unknown}, but the classes are {list(classes)}")
+        if params.teacher == "cached" and params.background == "live":
+            raise ParamsError("`background: live` asks a live teacher; with `teacher: cached` use cached or off")
+        # a class with a threshold of its own has it for objectness too: else its objects are taught as background
+        self.class_threshold = torch.tensor([params.class_score_of.get(c, params.class_score) for c in classes])
+        self.objectness_threshold = torch.tensor([params.class_score_of.get(c, params.objectness_score) for c in classes])
+        self.table = CandidateTable(refined) if params.teacher == "cached" and refined is not None else None
+
+    def step(
+        self, student: nn.Module, teacher: nn.Module | None, batch: TrainingStep
+    ) -> tuple[supervised.Losses, dict[str, float]]:
+        losses, logged = super().step(student, teacher, batch)
+        if not batch.unlabeled:
+            return losses, logged
+        weak, strong = batch.unlabeled["weak"], batch.unlabeled["strong"]
+        with torch.no_grad():
+            weak_features = teacher.features(weak.images, weak.sizes) if teacher is not None else []
+            candidates = self._candidates(teacher, weak_features, weak)
+        weak_to_strong = strong.matrices @ torch.linalg.inv(weak.matrices)
+        moved = [c.moved(m, s) for c, m, s in zip(candidates, weak_to_strong, strong.sizes, strict=True)]
+        targets = [self._target(c) for c in moved]
+
+        @torch.no_grad()
+        def background_weight(image: int, boxes: Tensor) -> Tensor:
+            if self.params.background == "live" and teacher is not None and teacher.has_background:
+                back = torch.linalg.inv(weak_to_strong[image])
+                seen = box_ops.transform(boxes, back, weak.sizes[image])
+                features = [level[image : image + 1] for level in weak_features]
+                probabilities, _ = teacher.score(features, [seen], [weak.sizes[image]])[0]
+                return (1 - probabilities.sum(1)).clamp(0, 1)
+            return candidate_background(boxes, moved[image], self.params.background_iou)
+
+        weigh = None if self.params.background == "off" else background_weight
+        unlabeled = supervised.view_losses(student, strong, targets, background_weight=weigh)
+        losses |= {f"unlabeled/{name}": self.params.unlabeled_weight * loss for name, loss in unlabeled.items()}
+        count = max(len(targets), 1)
+        logged["pseudo_boxes"] = sum(int(t.for_class.sum()) for t in targets) / count
+        logged["pseudo_boxes_for_box"] = sum(int(t.for_box.sum()) for t in targets) / count
+        return losses, logged
+
+    def _candidates(self, teacher: nn.Module | None, features: list[Tensor], weak: Batch) -> list[Candidates]:
+        """Candidates in the weak view: the live teacher's (section 6), or the cached ones."""
+        if teacher is None:
+            assert self.table is not None, "teacher mode cached needs the refined labels"
+            device = weak.images.device
+            read = [self.table.of(i).to(device) for i in weak.image_ids]
+            return [c.moved(m, s) for c, m, s in zip(read, weak.matrices, weak.sizes, strict=True)]
+        p = self.params
+        found = teacher.detect(features, weak.sizes, score_threshold=p.candidate_floor, nms_iou=p.nms_iou, limit=p.limit)
+        if p.box_filter == "spread" and teacher.has_background:
+            spreads = pseudo.box_spread(
+                teacher, features, found, weak.sizes,
+                times=p.jitter_times, fraction=p.jitter_fraction, score_above=p.candidate_score,
+            )  # fmt: skip
+        else:
+            spreads = [torch.full_like(one.scores, float("nan")) for one in found]
+        return [Candidates(f.boxes, f.labels, f.scores, s) for f, s in zip(found, spreads, strict=True)]
+
+    def _target(self, candidates: Candidates) -> Target:
+        """The boxes of section 7 with their visibility; all comparisons are strict."""
+        flags = self._flags(candidates)
+        used = flags["for_objectness"] | flags["for_class"] | flags["for_box"]
+        kept = candidates.keep(used)
+        return Target.of(
+            kept.boxes,
+            kept.labels,
+            scores=kept.scores,
+            for_objectness=flags["for_objectness"][used],
+            for_class=flags["for_class"][used],
+            for_box=flags["for_box"][used],
+            ignore=candidates.boxes[flags["ignore"]],
+        )
+
+    def _flags(self, candidates: Candidates) -> dict[str, Tensor]:
+        p, scores = self.params, candidates.scores
+        solid = box_ops.has_area(candidates.boxes)
+        for_class = solid & (scores > self.class_threshold.to(scores.device)[candidates.labels])
+        for_objectness = solid & (scores > self.objectness_threshold.to(scores.device)[candidates.labels])
+        for_box = for_class if p.box_filter == "score" else torch.zeros_like(solid)
+        if p.box_filter == "spread":  # where no spread is known (single-stage detectors), the class set: ours
+            certain = solid & (scores > p.candidate_score) & (candidates.spread < p.box_spread)
+            for_box = torch.where(candidates.spread.isfinite(), certain, for_class)
+        ignore = torch.zeros_like(solid)
+        if p.ignore_above is not None:
+            ignore = solid & ~for_class & (scores > p.ignore_above)
+        return {"for_objectness": for_objectness, "for_class": for_class, "for_box": for_box, "ignore": ignore}
+
+    def refine(self, table: pd.DataFrame, split: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, object]]:
+        """Which loss would see which box: the cached form of section 7, thresholds applied here and not by the teacher."""
+        refined = supervised.unused(table)
+        unlabeled = set(split.loc[~split["labeled"], "image_id"])
+        here = table["image_id"].isin(unlabeled).to_numpy()
+        part = table[here]
+        everything = CandidateTable(part.assign(image_id=0)).of(0)
+        for name, flag in self._flags(everything).items():
+            refined.loc[here, name] = flag.numpy()
+        counts = {name: int(refined[name].sum()) for name in ("for_objectness", "for_class", "for_box", "ignore")}
+        return refined, {"rows": len(refined), **counts}
+
+
+def candidate_background(boxes: Tensor, candidates: Candidates, iou: float) -> Tensor:
+    """1 - the best score of a candidate that overlaps by `iou`, 1 where none does: (R,).
+
+    The teacher's background probability where it cannot be asked (soft_teacher.md sections 13.2 and 14.1).
+    """
+    if len(boxes) == 0 or len(candidates) == 0:
+        return boxes.new_ones(len(boxes))
+    hit = box_ops.iou(boxes, candidates.boxes) >= iou
+    return 1 - (hit * candidates.scores).amax(1)

@@ -1,0 +1,58 @@
+"""Training on the labels there are: the base of every method and the baseline of every comparison."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import pandas as pd
+from pydantic import Field
+from torch import Tensor, nn
+
+from scantling.data.loader import TrainingStep
+from scantling.methods import MethodParams
+from scantling.target import Batch, Target
+
+Losses = dict[str, Tensor]
+
+
+class Params(MethodParams):
+    """`views`: weak and strong together are the fair baseline of a method that trains on both."""
+
+    method: Literal["supervised"] = "supervised"
+    views: tuple[Literal["labeled", "weak", "strong"], ...] = Field(("labeled",), min_length=1)
+
+
+class Method:
+    """Losses on the labeled images; no unlabeled image is drawn. A method overrides only what its paper adds."""
+
+    labeled_views: tuple[str, ...] = ("labeled",)
+    unlabeled_views: tuple[str, ...] = ()
+    keep_empty_images = True  # whether labeled images without a box are trained on
+
+    def __init__(self, params: MethodParams, classes: tuple[str, ...], refined: pd.DataFrame | None):
+        self.params, self.classes, self.refined = params, classes, refined
+        if isinstance(params, Params):
+            self.labeled_views = params.views
+
+    def step(self, student: nn.Module, teacher: nn.Module | None, batch: TrainingStep) -> tuple[Losses, dict[str, float]]:
+        """Weighted loss terms of one step, and what else to log. `teacher` makes labels; None in mode cached."""
+        losses: Losses = {}
+        for view in batch.labeled.values():
+            for name, loss in view_losses(student, view, view.targets).items():
+                losses[f"labeled/{name}"] = losses.get(f"labeled/{name}", 0.0) + loss
+        return losses, {}
+
+    def refine(self, pseudo: pd.DataFrame, split: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, object]]:
+        """The refined labels this method would learn from, and its aids. Supervised training uses none of them."""
+        return unused(pseudo), {}
+
+
+def view_losses(student: nn.Module, view: Batch, targets: list[Target], **options: object) -> Losses:
+    """Features and losses of one view."""
+    return student.losses(student.features(view.images, view.sizes), targets, view.sizes, **options)
+
+
+def unused(pseudo: pd.DataFrame) -> pd.DataFrame:
+    """Pseudo labels with the columns of refined ones, none of them used by any loss."""
+    flags = dict.fromkeys(("for_objectness", "for_class", "for_box", "ignore"), False)
+    return pseudo.assign(source="teacher", refined_score=pseudo["score"], weight=1.0, **flags).astype({"weight": "float32"})

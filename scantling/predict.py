@@ -1,0 +1,122 @@
+"""A detector over many images: plain view in, boxes in original pixels out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from scantling import log, pseudo
+from scantling.augment import views
+from scantling.data import images
+from scantling.data.loader import collate
+from scantling.pseudo import PseudoLabelParams
+from scantling.target import Batch, Detections, Target
+
+DETECTION_COLUMNS = ["image_id", "label", "score", "x1", "y1", "x2", "y2"]
+
+
+class _RawDataset(Dataset[tuple[Tensor, Tensor, Target]]):
+    """Each image at the detector's test size, nothing random."""
+
+    def __init__(self, root: Path, files: Sequence[str], short_px: int, long_px: int):
+        self.root, self.files = root, list(files)
+        self.view = views.View(short_px=(short_px, short_px), long_px=long_px)
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, position: int) -> tuple[Tensor, Tensor, Target]:  # type: ignore[override]
+        image = images.decode(self.root / self.files[position])
+        return *views.make(image, self.view, views.seeded(0)), Target.empty()
+
+
+def _batches(table: pd.DataFrame, root: Path, input: object, batch_size: int, workers: int) -> Iterator[Batch]:
+    dataset = _RawDataset(root, table["file_name"].tolist(), input.short_px, input.long_px)  # type: ignore[attr-defined]
+    ids = [int(i) for i in table["image_id"]]
+    loader = DataLoader(dataset, batch_size, num_workers=workers, collate_fn=lambda samples: samples)
+    for number, samples in enumerate(loader):
+        yield collate(samples, ids[number * batch_size : number * batch_size + len(samples)])
+
+
+Found = tuple[list[Detections], list[Tensor]]
+
+
+def _run(
+    label: Callable[[list[Tensor], Batch], Found],
+    detector: nn.Module,
+    table: pd.DataFrame,
+    root: Path,
+    input: object,
+    batch_size: int,
+    workers: int,
+    device: str,
+    what: str,
+) -> pd.DataFrame:
+    original = {int(i): (int(h), int(w)) for i, h, w in zip(table["image_id"], table["height"], table["width"], strict=True)}
+    progress, parts = log.Progress(what, len(table), "images"), []
+    detector = detector.to(device).eval()
+    with torch.inference_mode():
+        for batch in _batches(table, root, input, batch_size, workers):
+            batch = batch.to(device)
+            found, spreads = label(detector.features(batch.images, batch.sizes), batch)
+            for i, image_id in enumerate(batch.image_ids):
+                back = torch.linalg.inv(batch.matrices[i])
+                parts.append(pseudo.rows(image_id, found[i], spreads[i], back, original[image_id]))
+            progress.advance(len(batch), f"boxes {sum(map(len, found)) / len(batch):.1f}/image")
+    return pseudo.gather(parts)
+
+
+def predict(
+    detector: nn.Module,
+    table: pd.DataFrame,
+    root: Path,
+    *,
+    input: object,
+    batch_size: int,
+    workers: int,
+    score_threshold: float,
+    nms_iou: float,
+    limit: int,
+    device: str,
+) -> pd.DataFrame:
+    """Detections of the images in `table` (image_id, file_name, width, height): image_id, label, score, x1..y2.
+
+    `input` is the detector's test size (short_px, long_px); boxes are in original pixels.
+    """
+
+    def label(features: list[Tensor], batch: Batch) -> Found:
+        found = detector.detect(features, batch.sizes, score_threshold=score_threshold, nms_iou=nms_iou, limit=limit)
+        return found, [torch.full_like(one.scores, float("nan")) for one in found]
+
+    made = _run(label, detector, table, root, input, batch_size, workers, device, "detect")
+    return made[DETECTION_COLUMNS]
+
+
+def pseudo_labels(
+    detector: nn.Module, table: pd.DataFrame, root: Path, *, input: object, params: PseudoLabelParams, device: str
+) -> pd.DataFrame:
+    """The pseudo-label table of a teacher over the images in `table`, box spread included."""
+
+    def label(features: list[Tensor], batch: Batch) -> Found:
+        p = params
+        found = detector.detect(features, batch.sizes, score_threshold=p.score_floor, nms_iou=p.nms_iou, limit=p.limit)
+        if p.jitter_times < 2 or not detector.has_background:  # the spread needs a head that refines given boxes
+            return found, [torch.full_like(one.scores, float("nan")) for one in found]
+        spreads = pseudo.box_spread(
+            detector,
+            features,
+            found,
+            batch.sizes,
+            times=p.jitter_times,
+            fraction=p.jitter_fraction,
+            score_above=p.spread_from,
+            generators=pseudo.image_generators(p.seed, batch.image_ids),
+        )
+        return found, spreads
+
+    return _run(label, detector, table, root, input, params.batch_size, params.workers, device, "label")

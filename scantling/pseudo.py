@@ -1,0 +1,102 @@
+"""The pseudo-label table: every box a teacher finds above a low floor, in original pixels, with its box spread."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from scantling import boxes as box_ops
+from scantling.augment import views
+from scantling.data.index import XYXY, table
+from scantling.params import Params
+from scantling.target import Detections
+
+COLUMNS = {
+    "image_id": "int64", "label": "int32", "score": "float32",
+    "x1": "float32", "y1": "float32", "x2": "float32", "y2": "float32", "spread": "float32",
+}  # fmt: skip
+
+
+class PseudoLabelParams(Params):
+    """How a teacher labels; thresholds of use belong to the methods."""
+
+    score_floor: float = Field(ge=0, lt=1, description="boxes with a score above it are written")
+    nms_iou: float = Field(gt=0, le=1)
+    limit: int = Field(gt=0, description="boxes an image")
+    spread_from: float = Field(ge=0, le=1, description="box spread is measured for scores above it")
+    jitter_times: int = Field(ge=0, description="0 leaves the spread out")
+    jitter_fraction: float = Field(gt=0, description="standard deviation over the box side")
+    batch_size: int = Field(gt=0)
+    workers: int = Field(ge=0)
+    seed: int = Field(ge=0)
+
+
+def box_spread(
+    detector: nn.Module,
+    features: list[Tensor],
+    found: Sequence[Detections],
+    sizes: Sequence[tuple[int, int]],
+    *,
+    times: int,
+    fraction: float,
+    score_above: float,
+    generators: Sequence[torch.Generator] | None = None,
+) -> list[Tensor]:
+    """Mean box spread (N,) of each image's detections, NaN below `score_above`. Soft Teacher sections 6.4 to 6.6.
+
+    Jittered copies of a box go through the detector's `score`; the refined box of the detection's own class counts.
+    """
+    jittered, chosen = [], []
+    for i, one in enumerate(found):
+        which = (one.scores > score_above) & box_ops.has_area(one.boxes)
+        picked = one.boxes[which]
+        generator = None if generators is None else generators[i]
+        noise = torch.randn((times, len(picked), 4), generator=generator).to(picked.device)
+        jittered.append(box_ops.jitter(picked, noise, fraction).reshape(-1, 4))
+        chosen.append(which)
+    refined = detector.score(features, jittered, sizes)
+    spreads = []
+    for one, which, (_, boxes) in zip(found, chosen, refined, strict=True):
+        value = torch.full((len(one),), float("nan"), device=one.scores.device)
+        labels = one.labels[which]
+        if len(labels):
+            own = boxes.reshape(times, len(labels), -1, 4)[:, torch.arange(len(labels)), labels]
+            value[which] = box_ops.spread(own).mean(1)
+        spreads.append(value)
+    return spreads
+
+
+def image_generators(seed: int, image_ids: Sequence[int]) -> list[torch.Generator]:
+    """One noise generator an image: the table does not depend on the order of labeling."""
+    return [views.torch_generator(seed, int(i)) for i in image_ids]
+
+
+def rows(image_id: int, found: Detections, spread: Tensor, to_original: Tensor, size: tuple[int, int]) -> pd.DataFrame:
+    """Detections of one view as table rows in original pixels, clipped to the original (height, width)."""
+    boxes = box_ops.transform(found.boxes, to_original, size).cpu().numpy()
+    columns = {"image_id": image_id, "label": found.labels.cpu().numpy(), "score": found.scores.cpu().numpy()}
+    return pd.DataFrame({**columns, **dict(zip(XYXY, boxes.T, strict=True)), "spread": spread.cpu().numpy()})
+
+
+def gather(parts: list[pd.DataFrame]) -> pd.DataFrame:
+    """All rows in one table of fixed columns, by image id and then falling score."""
+    filled = [p for p in parts if len(p)]
+    joined = pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=list(COLUMNS))
+    ordered = joined.sort_values(["image_id", "score"], ascending=[True, False], kind="stable")
+    return table(ordered, COLUMNS)
+
+
+def summarize(pseudo: pd.DataFrame, images: int, classes: Sequence[str], thresholds: Sequence[float]) -> dict[str, object]:
+    """Boxes an image and per class over a grid of thresholds."""
+    grid = []
+    for threshold in thresholds:
+        kept = pseudo[pseudo["score"] > threshold]
+        counts = np.bincount(kept["label"], minlength=len(classes))
+        per_class = dict(zip(classes, (int(n) for n in counts), strict=True))
+        grid.append({"threshold": threshold, "boxes_per_image": round(len(kept) / max(images, 1), 4), "boxes": per_class})
+    return {"images": images, "boxes": len(pseudo), "thresholds": grid}

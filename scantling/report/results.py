@@ -1,0 +1,96 @@
+"""What the finished stages of a run left under results/, read once."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from scantling.report.study import Run, StudyParams
+from scantling.stage import BadInput
+
+ROLES = ("student", "teacher")
+TRAININGS = ("burn_in", "retrain")
+
+
+@dataclass(frozen=True)
+class Result:
+    """A run and what is known of it.
+
+    metrics     {"student": {...}, "teacher": {...}, "pseudo": {...}} as `evaluate` wrote it
+    per_class   model, class, AP, AP50, AR100, boxes
+    quality     the content of label_quality.json
+    history     stage -> logged values over `step`, for burn_in and retrain
+    provenance  stage -> provenance.json, of every stage of the run that has one
+    """
+
+    run: Run
+    metrics: dict[str, dict[str, float | None]]
+    per_class: pd.DataFrame
+    quality: dict[str, Any]
+    history: dict[str, pd.DataFrame]
+    provenance: dict[str, dict[str, Any]]
+
+    def steps(self, stage: str) -> int:
+        """Training steps of burn_in or retrain."""
+        step = self.history[stage]["step"]
+        return int(step.max()) if len(step) else 0
+
+    def seconds(self, *stages: str) -> float | None:
+        """Wall seconds of the stages together; None if one did not leave its provenance."""
+        spent = [self.provenance.get(stage, {}).get("seconds") for stage in stages]
+        return None if None in spent else float(sum(spent))
+
+
+def load(results: Path, study: StudyParams) -> list[Result]:
+    """All runs of a study in its order. Raises BadInput for a run whose key or files do not fit."""
+    for key, run in study.runs.items():
+        if key != run.key:
+            raise BadInput(
+                f"study {study.name}: run `{key}` has the fields of `{run.key}`; write the study anew (workflow/study.py)"
+            )
+    return [_load(results, run) for run in study.runs.values()]
+
+
+def folders(results: Path, run: Run) -> dict[str, Path]:
+    """stage -> folder of its outputs."""
+    keys = {
+        "prepare": run.data,
+        "split": run.split_key,
+        "burn_in": run.burn_in_key,
+        "pseudo_label": run.burn_in_key,
+        "polish": run.key,
+        "retrain": run.key,
+        "evaluate": run.key,
+    }
+    return {stage: results / stage / key for stage, key in keys.items()}
+
+
+def _load(results: Path, run: Run) -> Result:
+    folder = folders(results, run)
+    history = {stage: pd.read_csv(_there(folder[stage] / "history.tsv"), sep="\t") for stage in TRAININGS}
+    notes = {stage: path / "provenance.json" for stage, path in folder.items()}
+    return Result(
+        run=run,
+        metrics=_json(folder["evaluate"] / "metrics.json"),
+        per_class=pd.read_csv(_there(folder["evaluate"] / "per_class.csv"), dtype={"class": str}, keep_default_na=False, na_values=[""]),
+        quality=_json(folder["evaluate"] / "label_quality.json"),
+        history=history,
+        provenance={stage: _json(path) for stage, path in notes.items() if path.is_file()},
+    )
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(_there(path).read_text())
+    except json.JSONDecodeError as error:
+        raise BadInput(f"{path}: not valid JSON ({error}); delete the folder and run its stage again") from None
+
+
+def _there(path: Path) -> Path:
+    if not path.is_file():
+        raise BadInput(f"{path}: there is no such file; run `snakemake --cores all` or `dvc repro`, which make it")
+    return path

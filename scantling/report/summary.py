@@ -1,0 +1,212 @@
+"""The facts of a study as plain JSON types: what the page shows and summary.json keeps. Fractions 0..1, seconds, steps."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Sequence
+from statistics import fmean
+from typing import Any
+
+import pandas as pd
+
+from scantling.report.intervals import interval
+from scantling.report.results import ROLES, TRAININGS, Result
+from scantling.report.study import StudyParams
+
+HEADLINE = ("AP", "AP50")
+TARGETS = ("objectness", "class", "box")
+QUALITY = ("precision", "recall", "boxes_per_image", "mean_iou")
+
+
+def summarize(study: StudyParams, results: Sequence[Result], baseline: str) -> dict[str, Any]:
+    """study, title, baseline; groups (runs that are compared, with means and paired gains); runs; sharing."""
+    return {
+        "study": study.name,
+        "title": study.title,
+        "baseline": baseline,
+        "groups": [_group(members, baseline) for members in groups(results)],
+        "runs": [_run(result, results, baseline) for result in results],
+        "sharing": _sharing(results),
+    }
+
+
+def groups(results: Sequence[Result]) -> list[list[Result]]:
+    """Results by data, split, detector and training, in the order of the study."""
+    found: dict[tuple[str, ...], list[Result]] = {}
+    for result in results:
+        found.setdefault(result.run.group, []).append(result)
+    return list(found.values())
+
+
+def methods(members: Sequence[Result], baseline: str) -> list[str]:
+    """Method names of a group: the baseline first, the others in the order of the study."""
+    names = dict.fromkeys(result.run.method for result in members)
+    return sorted(names, key=lambda name: name != baseline)
+
+
+def labelings(members: Sequence[Result]) -> list[Result]:
+    """One result for each set of pseudo labels: the methods of a fold and seed share one."""
+    return list({result.run.burn_in_key: result for result in reversed(members)}.values())[::-1]
+
+
+def table(summary: dict[str, Any]) -> pd.DataFrame:
+    """summary.csv: one row a run."""
+    rows = []
+    for run in summary["runs"]:
+        row = {name: run[name] for name in ("key", "data", "split", "fold", "detector", "training", "method", "seed")}
+        for role in ROLES:
+            row |= {f"{role}_{name}": value for name, value in run[role].items()}
+        row |= {f"{role}_gain_{name}": run["gain"][role][name] for role in ROLES for name in HEADLINE}
+        row |= {f"pseudo_{name}": value for name, value in run["pseudo"].items()}
+        row |= {f"{stage}_steps": value for stage, value in run["steps"].items()}
+        row |= {f"{stage}_seconds": value for stage, value in run["seconds"].items()}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _group(members: Sequence[Result], baseline: str) -> dict[str, Any]:
+    data, split, detector, training = members[0].run.group
+    names = methods(members, baseline)
+    return {
+        "data": data,
+        "split": split,
+        "detector": detector,
+        "training": training,
+        "methods": [_method(name, members, baseline) for name in names],
+        "labels": _labels(members),
+        "per_class": _per_class(members, names),
+    }
+
+
+def _method(name: str, members: Sequence[Result], baseline: str) -> dict[str, Any]:
+    own = [result for result in members if result.run.method == name]
+    gains = [_gain(result, members, baseline) for result in own]
+    reference = {_steps(result) for result in members if result.run.method == baseline}
+    return {
+        "method": name,
+        "runs": [result.run.key for result in own],
+        **{role: {n: _interval(r.metrics[role][n] for r in own) for n in HEADLINE} for role in ROLES},
+        "gain": {role: {n: _interval(gain[role][n] for gain in gains) for n in HEADLINE} for role in ROLES},
+        "steps": round(fmean(_steps(result) for result in own)),
+        "equal_steps": not reference or {_steps(result) for result in own} == reference,
+        "seconds": _mean(result.seconds(*TRAININGS) for result in own),
+        "targets": {target: _targets([result.quality["refined"][target]["all"] for result in own]) for target in TARGETS},
+        "ignore_share": _mean(result.quality["refined"]["ignore_share"] for result in own),
+    }
+
+
+def _run(result: Result, results: Sequence[Result], baseline: str) -> dict[str, Any]:
+    stages = ("burn_in", "pseudo_label", "polish", "retrain", "evaluate")
+    at = _headline(result)
+    return {
+        "key": result.run.key,
+        **result.run.resolved(),
+        **{role: result.metrics[role] for role in ROLES},
+        "gain": _gain(result, results, baseline),
+        "pseudo": {"threshold": result.quality["headline_threshold"]}
+        | {name: result.quality["pseudo"]["all"][name][at] for name in QUALITY},
+        "steps": {stage: result.steps(stage) for stage in TRAININGS},
+        "seconds": {stage: result.seconds(stage) for stage in stages},
+    }
+
+
+def _gain(result: Result, others: Sequence[Result], baseline: str) -> dict[str, dict[str, float | None]]:
+    """Difference to the baseline of the same group, fold and seed: teacher to teacher (both are averaged weights) and
+    student to student; None for the baseline itself and where there is no partner."""
+    run = result.run
+    partner = next(
+        (
+            other
+            for other in others
+            if other.run.method == baseline
+            and other.run.group == run.group
+            and (other.run.fold, other.run.seed) == (run.fold, run.seed)
+        ),
+        None,
+    )
+    if partner is None or run.method == baseline:
+        return {role: dict.fromkeys(HEADLINE) for role in ROLES}
+    return {role: {n: _minus(result.metrics[role][n], partner.metrics[role][n]) for n in HEADLINE} for role in ROLES}
+
+
+def _labels(members: Sequence[Result]) -> dict[str, Any]:
+    """The burn-in teachers' labels at the headline threshold, means over folds and seeds."""
+    sets = labelings(members)
+    first = sets[0].quality
+
+    def at_headline(part: Any) -> dict[str, Any]:
+        tables = [(part(one.quality["pseudo"]), _headline(one)) for one in sets]
+        return {"hidden": _mean(t["hidden"] for t, _ in tables)} | {
+            name: _mean(t[name][at] for t, at in tables) for name in QUALITY
+        }
+
+    return {
+        "threshold": first["headline_threshold"],
+        "images": _mean(one.quality["images"] for one in sets),
+        "hidden": _mean(one.quality["hidden"] for one in sets),
+        "all": at_headline(lambda pseudo: pseudo["all"]),
+        "classes": {c: at_headline(lambda pseudo, c=c: pseudo["classes"][c]) for c in first["classes"]},
+    }
+
+
+def _per_class(members: Sequence[Result], names: Sequence[str]) -> list[dict[str, Any]]:
+    """Mean teacher AP of each method, classes in the order of the data set."""
+    tables = {}
+    for name in names:
+        own = [result.per_class for result in members if result.run.method == name]
+        teacher = pd.concat([rows[rows["model"] == "teacher"] for rows in own])
+        tables[name] = teacher.groupby("class", sort=False).agg(AP=("AP", "mean"), boxes=("boxes", "first"))
+    first = tables[names[0]]
+    return [
+        {"class": c, "boxes": int(first["boxes"][c]), "AP": {name: _plain(tables[name]["AP"].get(c)) for name in names}}
+        for c in first.index
+    ]
+
+
+def _sharing(results: Sequence[Result]) -> dict[str, Any]:
+    """What the runs cost together, against each run doing its own burn-in and labelling."""
+    own = {result.run.burn_in_key: result for result in results}
+    retrain = sum(result.steps("retrain") for result in results)
+    alone = retrain + sum(result.steps("burn_in") for result in results)
+    shared = retrain + sum(result.steps("burn_in") for result in own.values())
+    before = ("burn_in", "pseudo_label")
+    seconds = [result.seconds(*before) for result in results], [result.seconds(*before) for result in own.values()]
+    return {
+        "runs": len(results),
+        "burn_ins": len(own),
+        "steps": shared,
+        "steps_without_sharing": alone,
+        "steps_saved": alone - shared,
+        "seconds_saved": None if None in seconds[0] else round(sum(seconds[0]) - sum(seconds[1]), 1),
+    }
+
+
+def _targets(tables: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    return {name: _mean(t[name] for t in tables) for name in QUALITY}
+
+
+def _headline(result: Result) -> int:
+    return result.quality["thresholds"].index(result.quality["headline_threshold"])
+
+
+def _steps(result: Result) -> int:
+    return result.steps("burn_in") + result.steps("retrain")
+
+
+def _interval(values: Iterable[float | None]) -> dict[str, Any] | None:
+    found = interval(list(values))
+    return None if found is None else dataclasses.asdict(found)
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [v for v in values if v is not None]
+    return fmean(known) if known else None
+
+
+def _minus(a: float | None, b: float | None) -> float | None:
+    return None if a is None or b is None else a - b
+
+
+def _plain(value: Any) -> float | None:
+    return None if value is None or math.isnan(value) else float(value)

@@ -1,0 +1,36 @@
+"""Where a stage keeps what it needs to go on after a kill: a folder keyed by everything that decides the result."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from scantling.params import Params
+from scantling.stage import digest
+
+ROOT = Path("work")
+
+
+def folder(stage: str, **decides: Any) -> Path:
+    """work/<stage>/<hash> of parameters, input files (their content) and the code; another value, another folder."""
+    seen = hashlib.sha256()
+    for name, value in sorted(decides.items()):
+        if isinstance(value, Params):
+            text = json.dumps(value.resolved(), sort_keys=True)
+        elif isinstance(value, Path):
+            text = digest(value)
+        else:
+            text = json.dumps(value)
+        seen.update(f"{name}={text}\n".encode())
+    for file in sorted(Path(__file__).parent.rglob("*.py")):
+        if not {"report", "evaluate"} & set(file.parts):  # they change no training
+            seen.update(file.read_bytes())
+    return ROOT / stage / seen.hexdigest()[:16]
+
+
+def finished(path: Path) -> None:
+    """The stage has its outputs; what it kept is of no use any more."""
+    shutil.rmtree(path, ignore_errors=True)

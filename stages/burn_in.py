@@ -1,0 +1,59 @@
+"""Train the first teacher of a split on its labels alone.
+
+reads   --index    images.parquet, data.json
+        --split    split.parquet (the boxes training may see)
+writes  student.safetensors  the weights as trained
+        teacher.safetensors  their moving average: the first teacher
+        history.tsv          losses, learning rate, speed, memory
+A killed run goes on where its last checkpoint left it.
+"""
+
+import copy
+from pathlib import Path
+
+import torch
+
+from scantling import checkpoint, detectors, train, work
+from scantling.augment.views import ViewParams, torch_seed
+from scantling.data import index as tables
+from scantling.data import split as splits
+from scantling.data.loader import Pool
+from scantling.methods import supervised
+from scantling.stage import device, run
+
+
+def burn_in(
+    index: Path,
+    split: Path,
+    detector: detectors.DetectorParams,
+    views: ViewParams,
+    training: train.TrainingParams,
+    seed: int,
+    out: Path,
+) -> None:
+    data = tables.load(index, truth=False)
+    keep = work.folder("burn_in", images=index / "images.parquet", data=index / "data.json", split=split / "split.parquet",
+                       detector=detector, views=views, training=training, seed=seed)  # fmt: skip
+    torch.manual_seed(torch_seed(seed))  # the heads start at random
+    student = detectors.build(detector, data.classes, pretrained=True)
+    trained = train.run(
+        student=student,
+        average=copy.deepcopy(student),
+        labeler=None,
+        method=supervised.Method(supervised.Params(), data.classes, None),
+        pool=Pool.of(data.root, data.images, splits.load(split), keep_empty=True),
+        views=views,
+        params=training,
+        seed=seed,
+        device=device(),
+        work=keep,
+        what="burn_in",
+    )
+    for role, weights in (("student", trained.student), ("teacher", trained.teacher)):
+        checkpoint.save_weights(out / f"{role}.safetensors", weights, detector, step=training.steps, role=role)
+    trained.history.to_csv(out / "history.tsv", sep="\t", index=False)
+    work.finished(keep)
+
+
+if __name__ == "__main__":
+    run(burn_in)

@@ -1,0 +1,53 @@
+"""Measure a finished run: student and teacher on held-out images, pseudo labels against the truth the split hid.
+
+reads   index, split, pseudo.parquet, refined.parquet, student.safetensors, teacher.safetensors
+writes  metrics.json        {"student": 12 COCO numbers, "teacher": the same, "pseudo": precision, recall}
+        per_class.csv       model, class, AP, AP50, AR100, boxes
+        detections.parquet  model, image_id, label, score, x1..y2 in original pixels
+        label_quality.json  precision and recall of pseudo and refined labels per class and threshold
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from scantling.checkpoint import load_weights
+from scantling.data import index as indexes
+from scantling.data import split as splits
+from scantling.evaluate import coco, label_quality
+from scantling.evaluate.params import EvaluateParams
+from scantling.predict import predict
+from scantling.stage import device, run
+
+
+def evaluate(
+    index: Path, split: Path, pseudo: Path, refined: Path, model: Path, params: EvaluateParams, out: Path
+) -> None:
+    data = indexes.load(index, truth=True)
+    images = data.images[data.images["subset"] == params.subset]
+    settings = params.model_dump(include={"batch_size", "workers", "score_threshold", "nms_iou", "limit"})
+    results, found = {}, {}
+    for role in ("student", "teacher"):
+        detector, header = load_weights(model / f"{role}.safetensors", classes=data.classes)
+        size = header["detector"].input
+        found[role] = predict(detector, images, data.root, input=size, device=device(), **settings)
+        results[role] = coco.evaluate(data, params.subset, found[role])
+
+    labels = pd.read_parquet(pseudo / "pseudo.parquet"), pd.read_parquet(refined / "refined.parquet")
+    quality = label_quality.measure(data, splits.load(split), *labels, params.label_quality)
+    metrics = {role: result.numbers for role, result in results.items()} | {"pseudo": label_quality.headline(quality)}
+
+    (out / "metrics.json").write_text(json.dumps(metrics, indent=1))
+    (out / "label_quality.json").write_text(json.dumps(quality, indent=1))
+    pd.concat({r: result.per_class for r, result in results.items()}, names=["model"]).reset_index(level="model").to_csv(
+        out / "per_class.csv", index=False
+    )
+    every = pd.concat([rows.assign(model=role) for role, rows in found.items()], ignore_index=True)
+    every[["model", *found["student"].columns]].to_parquet(out / "detections.parquet", index=False)
+
+
+if __name__ == "__main__":
+    run(evaluate)

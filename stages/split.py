@@ -1,0 +1,30 @@
+"""Decide which labels training may see.
+
+reads   --index     results/prepare/NAME (images.parquet, boxes.parquet, data.json)
+        --protocol  params/splits/P.yaml
+writes  split.parquet  one row per kept box, and one row without box for every training image that keeps none
+        split.json     protocol, fold, counts, kept and hidden boxes per class, hash of the table
+"""
+
+import json
+from pathlib import Path
+
+from scantling import log
+from scantling.data import index as indices
+from scantling.data import split as splits
+from scantling.stage import run
+
+
+def split(index: Path, protocol: splits.SplitParams, fold: int, out: Path) -> None:
+    table, facts = splits.make(indices.load(index, truth=True), protocol, fold)
+    table.to_parquet(out / "split.parquet", index=False)
+    (out / "split.json").write_text(json.dumps(facts, indent=1))
+    count = facts["counts"]
+    log.line(
+        f"{protocol.protocol}, fold {fold}: {count['labeled']} of {count['images']} images labeled, "
+        f"{count['kept']} of {count['kept'] + count['hidden']} boxes kept"
+    )
+
+
+if __name__ == "__main__":
+    run(split)

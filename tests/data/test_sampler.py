@@ -1,0 +1,65 @@
+"""The infinite queues: balance, determinism, no hang at any size, and the published statistics."""
+
+import json
+from collections import Counter
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from scantling.data import sampler
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "soft_teacher" / "semi_sampler_statistics.json"
+sizes = st.integers(0, 50)
+
+
+@settings(max_examples=150, deadline=None)
+@given(sizes, sizes, st.integers(1, 8), st.integers(0, 8), st.booleans(), st.booleans(), st.integers(0, 3))
+def test_any_size_gives_full_steps(
+    labeled: int, unlabeled: int, per_step: int, extra: int, by_probability: bool, grouped: bool, seed: int
+) -> None:
+    pools = list(range(labeled)), list(range(100, 100 + unlabeled))
+    wide = {i for i in [*pools[0], *pools[1]] if i % 3 == 0} if grouped else None
+    stream = sampler.steps(
+        *pools, labeled_per_step=per_step, unlabeled_per_step=extra, seed=seed, wide=wide,
+        sampling="by_probability" if by_probability else "fixed",
+    )  # fmt: skip
+    for step in islice(stream, 12):
+        assert set(step.labeled) <= set(pools[0]) and set(step.unlabeled) <= set(pools[1])
+        if by_probability and extra:
+            total = per_step + extra
+            assert not labeled or 1 <= len(step.labeled) < total
+            assert not (labeled and unlabeled) or len(step.labeled) + len(step.unlabeled) == total
+        else:
+            assert len(step.labeled) == (per_step if labeled else 0)
+            assert len(step.unlabeled) == (extra if unlabeled else 0)
+
+
+@given(st.integers(1, 50), st.integers(1, 9), st.integers(0, 5))
+def test_every_image_once_a_pass(count: int, per_step: int, seed: int) -> None:
+    stream = sampler.steps(range(count), [], labeled_per_step=per_step, unlabeled_per_step=0, seed=seed)
+    drawn = [i for step in islice(stream, 4 * count) for i in step.labeled]
+    for start in range(0, len(drawn) - count + 1, count):
+        assert sorted(drawn[start : start + count]) == list(range(count))
+
+
+def test_a_stream_is_a_function_of_its_seed() -> None:
+    def first(seed: int) -> list[sampler.StepImages]:
+        stream = sampler.steps(range(20), range(20, 90), labeled_per_step=2, unlabeled_per_step=3, seed=seed)
+        return list(islice(stream, 30))
+
+    assert first(1) == first(1) != first(2)
+
+
+@pytest.mark.parametrize("case", [c for c in json.loads(GOLDEN.read_text())["cases"] if c["by_prob"]])
+def test_published_share_of_labeled_images(case: dict) -> None:
+    batch, (a, b) = case["samples_per_gpu"], case["sample_ratio"]
+    rng, n = np.random.default_rng(0), 20000
+    drawn = Counter(sampler.labeled_count(batch, a / (a + b), rng) for _ in range(n))
+    for k in range(1, batch):
+        expected = case["labelled_per_batch_histogram"].get(str(k), 0) / case["num_batches"]
+        error = (expected * (1 - expected) * (1 / n + 1 / case["num_batches"])) ** 0.5
+        assert abs(drawn[k] / n - expected) <= 3.5 * error + 1e-3, k
