@@ -35,7 +35,7 @@ def read_header(path: Path) -> dict[str, Any]:
             header = file.metadata() or {}
         return {
             "classes": tuple(json.loads(header["classes"])),
-            "detector": detectors.from_content(json.loads(header["detector"]), path),
+            "detector": detectors.DetectorParams.of(json.loads(header["detector"]), path),
             "step": int(header["step"]),
             "role": header["role"],
         }

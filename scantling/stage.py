@@ -54,6 +54,7 @@ def call(function: Callable[..., None], values: dict[str, Any]) -> None:
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
     started = time.time()
+    _set_threads()
     log.open_file(Path("logs") / f"{function.__name__}@{out.name}.log")
     log.line(f"{function.__name__} {out}")
     function(**{**values, "out": fresh})
@@ -82,6 +83,12 @@ def device() -> str:
     import torch
 
     return os.environ.get("SCANTLING_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _set_threads() -> None:
+    """`SCANTLING_THREADS`, else one: the bytes of a result depend on it, and two runs side by side use two cores best."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(int(os.environ.get("SCANTLING_THREADS", "1")))
 
 
 def _parser(function: Callable[..., None], hints: dict[str, Any]) -> argparse.ArgumentParser:

@@ -42,11 +42,13 @@ def evaluate(
 
     (out / "metrics.json").write_text(json.dumps(metrics, indent=1))
     (out / "label_quality.json").write_text(json.dumps(quality, indent=1))
-    pd.concat({r: result.per_class for r, result in results.items()}, names=["model"]).reset_index(level="model").to_csv(
-        out / "per_class.csv", index=False
-    )
-    every = pd.concat([rows.assign(model=role) for role, rows in found.items()], ignore_index=True)
-    every[["model", *found["student"].columns]].to_parquet(out / "detections.parquet", index=False)
+    _by_model({role: result.per_class for role, result in results.items()}).to_csv(out / "per_class.csv", index=False)
+    _by_model(found).to_parquet(out / "detections.parquet", index=False)
+
+
+def _by_model(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """The tables one below the other, with the model that each row is of as first column."""
+    return pd.concat(tables, names=["model"]).reset_index(level="model")
 
 
 if __name__ == "__main__":

@@ -83,7 +83,7 @@ def check(source: Source, params: SourceParams) -> tuple[Index, Findings]:
         images,
         boxes,
         {
-            "source": {"format": params.format, "files": list(source.files)},
+            "source": {"format": source.format, "files": list(source.files)},
             "counts": _counts(source, images, boxes),
             "problems": [asdict(p) for p in found],
         },
@@ -144,7 +144,8 @@ def _files(source: Source, params: SourceParams, found: Findings) -> pd.DataFram
 
     columns = ["present", "bytes", "mtime_ns", "real_width", "real_height", "turn", "error"]
     files = pd.DataFrame(_in_threads(look, names), columns=columns, index=source.images.index)
-    absent = ~files.present.astype(bool)
+    files = files.astype({"present": bool, "error": str} | dict.fromkeys(columns[1:-1], "int64"))  # legal when empty
+    absent = ~files.present
     missing, broken = absent & (files.error == ""), absent & (files.error != "")
     found.add(
         "image without file",
@@ -252,14 +253,18 @@ def _geometry(images: pd.DataFrame, boxes: pd.DataFrame, found: Findings) -> pd.
     found.add("box without area", "repair", "dropped", examples(empty))
     boxes = boxes.assign(**dict(zip(XYXY, inside.T, strict=True)))
     again = boxes.duplicated(["image_id", "label", *XYXY, "crowd"]).to_numpy() & ~empty
-    found.add("repeated box", "repair", "same class and corners in the same image: only the first kept", examples(again))
+    found.add(
+        "repeated box", "repair", "same class and corners in the same image: only the first kept", examples(again)
+    )
     boxes = boxes[~empty & ~again]
     return boxes.assign(area=boxes.area.fillna((boxes.x2 - boxes.x1) * (boxes.y2 - boxes.y1)))
 
 
 def _notes(source: Source, images: pd.DataFrame, boxes: pd.DataFrame, found: Findings) -> None:
     crowded = images.file_name[images.image_id.isin(boxes.image_id[boxes.crowd])]
-    found.add("image with a crowd region", "note", "crowds are never trained on, and ignored in evaluation", list(crowded))
+    found.add(
+        "image with a crowd region", "note", "crowds are never trained on, and ignored in evaluation", list(crowded)
+    )
     bare = images.file_name[(images.subset != "unlabeled") & ~images.image_id.isin(boxes.image_id)]
     found.add("image without boxes", "note", "taken as looked at and empty", list(bare))
     subsets = boxes.image_id.map(images.set_index("image_id").subset)

@@ -18,7 +18,7 @@ from scantling.stage import BadInput
 
 
 class CocoParams(SourceParams):
-    """`subsets`: subset name -> JSON file below `root`; `images`: folder below `root`, one for all or one per subset."""
+    """`subsets`: subset name -> JSON file below `root`; `images`: folder below `root`, for all or by subset name."""
 
     format: Literal["coco"] = "coco"
     subsets: dict[str, str] = Field(min_length=1)
@@ -43,6 +43,7 @@ def read(params: CocoParams) -> Source:
     notes = _renumber(images, boxes)
     return Source(
         name=params.name,
+        format=params.format,
         root=params.root,
         files=tuple(params.subsets.values()),
         classes=tuple(categories.values()),
@@ -117,9 +118,7 @@ def _images(entries: list[dict[str, Any]], file: Path, subset: str, folder: str)
     )
 
 
-def _boxes(
-    entries: list[dict[str, Any]], file: Path, images: pd.DataFrame, categories: dict[int, str]
-) -> pd.DataFrame:
+def _boxes(entries: list[dict[str, Any]], file: Path, images: pd.DataFrame, categories: dict[int, str]) -> pd.DataFrame:
     ids = _whole_ids(_column(entries, "id", file, "annotations"), file, "annotation")
     _refuse_twice(ids, file, "annotation")
     image_ids = _whole_ids(_column(entries, "image_id", file, "annotations"), file, "image_id")
@@ -217,7 +216,9 @@ def _whole_ids(ids: list[Any], file: Path, what: str) -> np.ndarray:
 def _refuse_twice(ids: np.ndarray, file: Path, what: str) -> None:
     values, counts = np.unique(ids, return_counts=True)
     if (counts > 1).any():
-        raise BadInput(f"{file}: {what} ids used more than once: {_some(values[counts > 1])}; give every {what} its own")
+        raise BadInput(
+            f"{file}: {what} ids used more than once: {_some(values[counts > 1])}; give every {what} its own"
+        )
 
 
 def _some(values: Iterable[Any], limit: int = 5) -> str:

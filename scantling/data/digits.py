@@ -193,6 +193,7 @@ def _paste(
     below = canvas[y1:y2, x1:x2]
     mean = below.mean((0, 1))
     step = random.uniform(*params.contrast) * 255
+    # to either side by chance, unless there is no room on that side
     brighter = mean.mean() + step < 255 if random.random() < 0.5 else mean.mean() - step < 0
     hue = np.array(colorsys.hsv_to_rgb(random.random(), random.uniform(0, 0.8), 1.0)) - 0.5
     color = np.clip(mean.mean() + (step if brighter else -step) + 90 * hue, 0, 255)
@@ -224,9 +225,7 @@ def _largest_iou(box: np.ndarray, others: np.ndarray) -> float:
     return float((shared / ((box[2:] - box[:2]).prod() + areas - shared)).max())
 
 
-def _write_json(
-    file: Path, params: DigitsParams, images: list[dict[str, Any]], boxes: list[dict[str, Any]]
-) -> None:
+def _write_json(file: Path, params: DigitsParams, images: list[dict[str, Any]], boxes: list[dict[str, Any]]) -> None:
     categories = [{"id": i + 1, "name": NAMES[d], "supercategory": "digit"} for i, d in enumerate(params.classes)]
     content = {"images": images, "annotations": boxes, "categories": categories}
     file.write_text(json.dumps(content, separators=(",", ":")) + "\n")

@@ -72,6 +72,7 @@ def read(params: FolderParams) -> Source:
     )
     return Source(
         name=params.name,
+        format=params.format,
         root=params.root,
         files=(params.boxes,) if params.boxes else (),
         classes=tuple(classes),

@@ -19,7 +19,6 @@ SOURCE_COLUMNS = {"image_id": "int64", "subset": "str", "file_name": "str", "wid
 class SourceParams(Params):
     """Which files make up a data set, and how closely they are looked at."""
 
-    format: str
     name: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=64)
     root: str
     val_share: float = Field(0.0, ge=0, le=0.9)
@@ -35,6 +34,7 @@ class Source:
     """A data set as its files tell it. images: SOURCE_COLUMNS; boxes: index.BOX_COLUMNS with labels 0..C-1."""
 
     name: str
+    format: str
     root: str
     files: tuple[str, ...]
     classes: tuple[str, ...]

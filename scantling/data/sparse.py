@@ -21,7 +21,6 @@ from scantling.params import Params
 class SparseParams(Params):
     """`allow_missing_class`: False refuses a split in which a class of the training images keeps no box."""
 
-    protocol: str
     allow_missing_class: bool = False
 
 
@@ -59,7 +58,10 @@ class Keep1Params(SparseParams):
     select: Literal["first", "random"] = "first"
 
 
-def keep(boxes: pd.DataFrame, params: SparseParams, seed: int) -> np.ndarray:
+AnySparse = DropParams | Missing50Params | EasyHardParams | ExtremeParams | Keep1Params
+
+
+def keep(boxes: pd.DataFrame, params: AnySparse, seed: int) -> np.ndarray:
     """(N,) bool, which of the boxes (columns box_id, image_id, label; no crowds; in file order) stay visible."""
     image, label = boxes.image_id.to_numpy(), boxes.label.to_numpy()
     one = np.zeros(len(boxes), dtype=np.int64)  # all boxes as one group
@@ -91,7 +93,6 @@ def keep(boxes: pd.DataFrame, params: SparseParams, seed: int) -> np.ndarray:
             return rank(order, image) == 0
         case Keep1Params():
             return rank(order, image, label) == 0
-    raise ValueError(f"no sparse protocol {params.protocol}")
 
 
 def hash_order(box_ids: np.ndarray, protocol: str, seed: int) -> np.ndarray:

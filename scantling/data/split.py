@@ -103,8 +103,8 @@ def make(index: Index, params: Any, fold: int) -> tuple[pd.DataFrame, dict[str, 
     if isinstance(params, PercentParams):
         labeled_ids = draw(labeled_ids if params.order == "file" else np.sort(labeled_ids), params, fold, index.name)
     visible = boxes.image_id.isin(labeled_ids).to_numpy()
-    if isinstance(params, sparse.SparseParams):
-        visible &= sparse.keep(boxes, params, fold)
+    if isinstance(params, sparse.AnySparse):
+        visible = visible & sparse.keep(boxes, params, fold)
     kept = boxes[visible]
 
     facts = _facts(index, params, fold, images, labeled_ids, boxes.label, kept.label)
@@ -149,7 +149,9 @@ def content_hash(rows: pd.DataFrame) -> str:
 
 def _rows(images: pd.DataFrame, labeled_ids: np.ndarray, kept: pd.DataFrame) -> pd.DataFrame:
     """Rows in the order of the images, boxes of an image in the order of the index."""
-    bare = images.loc[~images.image_id.isin(kept.image_id), ["image_id"]].assign(box_id=-1, label=-1, **dict.fromkeys(XYXY, np.nan))
+    bare = images.loc[~images.image_id.isin(kept.image_id), ["image_id"]].assign(
+        box_id=-1, label=-1, **dict.fromkeys(XYXY, np.nan)
+    )
     rows = pd.concat([kept[["image_id", "box_id", "label", *XYXY]], bare], ignore_index=True)
     rows["labeled"] = rows.image_id.isin(labeled_ids)
     order = np.argsort(pd.Index(images.image_id).get_indexer(rows.image_id), kind="stable")
@@ -173,7 +175,7 @@ def _facts(
         "params": params.resolved(),
         "fold": fold,
         # whether every object of a labeled image has its box: False means that background may hold hidden objects
-        "complete": not isinstance(params, sparse.SparseParams),
+        "complete": not isinstance(params, sparse.AnySparse),
         "classes": list(index.classes),
         "counts": {
             "images": len(images),
@@ -191,7 +193,9 @@ def _facts(
 def _refuse(name: str, params: Any, facts: dict[str, Any]) -> None:
     what = f"{name}: protocol {params.protocol}, fold {facts['fold']}"
     if facts["counts"]["kept"] == 0:
-        raise BadInput(f"{what} keeps no labeled box of {facts['counts']['hidden']}; label more images or keep more boxes")
+        raise BadInput(
+            f"{what} keeps no labeled box of {facts['counts']['hidden']}; label more images or keep more boxes"
+        )
     missing = [c for c, n in facts["per_class"].items() if n["kept"] == 0 and n["hidden"] > 0]
     if missing and not params.allow_missing_class:
         raise BadInput(

@@ -6,10 +6,12 @@ from torch import nn
 
 from scantling.detectors.faster_rcnn import FasterRcnn, FasterRcnnParams
 from scantling.detectors.pyramid import PyramidDetector
+from scantling.detectors.retinanet import RetinaNet, RetinaNetParams
 from scantling.detectors.settings import DetectorParams
 
 ARCHITECTURES: dict[str, tuple[type[DetectorParams], type[PyramidDetector]]] = {
     "faster_rcnn": (FasterRcnnParams, FasterRcnn),
+    "retinanet": (RetinaNetParams, RetinaNet),
 }
 
 

@@ -5,6 +5,7 @@ Frozen batch norm is folded into the convolutions' weights on the fly: the same 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -13,6 +14,7 @@ from torch.nn import functional as F
 
 from scantling import log
 from scantling.detectors import weights
+from scantling.detectors.padding import is_ragged, valid_cells
 from scantling.stage import BadInput
 
 EXPECTED = (
@@ -39,7 +41,7 @@ class ConvNorm(nn.Module):
         super().__init__()
         self.kernel, self.stride, self.groups = kernel, stride, groups
         self.weight = nn.Parameter(torch.empty(outputs, inputs // groups, kernel, kernel))
-        nn.init.kaiming_normal_(self.weight, mode="fan_in" if groups == 1 else "fan_out")
+        nn.init.kaiming_normal_(self.weight)
         if train_affine:
             self.scale, self.shift = nn.Parameter(torch.ones(outputs)), nn.Parameter(torch.zeros(outputs))
         else:
@@ -76,14 +78,20 @@ class Block(nn.Module):
         self.depthwise = ConvNorm(wide, wide, kernel, stride=stride, groups=wide, train_affine=train_affine)
         self.project = ConvNorm(wide, outputs, 1, stride=1, groups=1, train_affine=train_affine)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, valid: Tensor | None) -> Tensor:
         y = x if self.expand is None else F.relu6(self.expand(x))
+        if valid is not None:
+            y = y * valid
         y = self.project(F.relu6(self.depthwise(y)))
         return x + y if self.sums else y
 
 
 class EfficientNetLite0(nn.Module):
-    """(B, 3, H, W) normalized RGB, H and W multiples of 32 -> features at strides 8, 16, 32."""
+    """(B, 3, H, W) normalized RGB, H and W multiples of 32 -> features at strides 8, 16, 32.
+
+    Cells beyond an image's size are zero before every spatial convolution, as they would be beyond the map's border,
+    so the features of an image do not depend on the padding that its batch gives it.
+    """
 
     channels = (40, 112, 320)
     strides = (8, 16, 32)
@@ -113,12 +121,18 @@ class EfficientNetLite0(nn.Module):
             for part in (self.stem, *self.blocks[:frozen_blocks]):
                 part.requires_grad_(False)  # nothing before them asks for a gradient either, so no graph is kept
 
-    def forward(self, x: Tensor) -> list[Tensor]:
+    def forward(self, x: Tensor, sizes: Sequence[tuple[int, int]]) -> list[Tensor]:
+        """Features of (B, 3, H, W), zero beyond the B `sizes` (height, width) in pixels."""
+        width, ragged = x.shape[-1], is_ragged(x, sizes)
         x, features = F.relu6(self.stem(x)), []
+        valid = valid_cells(x, sizes, width // x.shape[-1]) if ragged else None
         for i, block in enumerate(self.blocks):
-            x = block(x)
+            before = x.shape[-1]
+            x = block(x, valid)
+            if valid is not None and x.shape[-1] != before:
+                valid = valid_cells(x, sizes, width // x.shape[-1])
             if i in self.taps:
-                features.append(x)
+                features.append(x if valid is None else x * valid)
         return features
 
     def load(self, source: str | None) -> None:

@@ -96,10 +96,8 @@ class FasterRcnn(PyramidDetector):
         found = []
         for (probabilities, boxes), size in zip(self._refine(features, proposals), sizes, strict=True):
             rows, labels = torch.where(probabilities > score_threshold)
-            scores = probabilities[rows, labels]
-            found.append(
-                select(boxes[rows, labels], scores, labels, probabilities[rows], size, nms_iou=nms_iou, limit=limit)
-            )
+            scores, placed = probabilities[rows, labels], clip_boxes_to_image(boxes[rows, labels], size)
+            found.append(select(placed, scores, labels, probabilities[rows], size, nms_iou=nms_iou, limit=limit))
         return found
 
     def score(

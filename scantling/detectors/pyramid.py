@@ -13,6 +13,7 @@ from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import ExtraFPNBlock, LastLevelMaxPool, LastLevelP6P7
 
 from scantling.detectors.efficientnet_lite import EfficientNetLite0
+from scantling.detectors.padding import is_ragged, valid_cells
 from scantling.detectors.resnet import ResNet
 from scantling.detectors.settings import AnchorParams, DetectorParams, EfficientNetLiteParams, NeckParams
 from scantling.params import ParamsError
@@ -27,6 +28,7 @@ class PyramidDetector(nn.Module):
     neck        feature pyramid
     strides     pixels per cell of each pyramid level, finest first
     classes     names of the C classes
+    params      what it was built from
     """
 
     mean: Tensor
@@ -34,6 +36,7 @@ class PyramidDetector(nn.Module):
 
     def __init__(self, params: DetectorParams, anchors: AnchorParams, classes: tuple[str, ...]):
         super().__init__()
+        self.params = params
         self.classes = tuple(classes)
         self.backbone = build_backbone(params)
         self.neck = _build_neck(params.neck, self.backbone)
@@ -57,7 +60,7 @@ class PyramidDetector(nn.Module):
         """Pyramid features, finest first, each (B, channels, ceil(H'/stride), ceil(W'/stride)) with H', W' padded up.
 
         images (B, 3, H, W) uint8 or float RGB 0..255; sizes: B pairs (height, width) of the valid part. Pixels beyond
-        are zero after normalization, whatever `images` holds there.
+        are zero after normalization, whatever `images` holds there, and cells beyond are zero in the result.
         """
         x = (images.float() - self.mean) / self.std
         for i, (height, width) in enumerate(sizes):
@@ -65,8 +68,11 @@ class PyramidDetector(nn.Module):
             x[i, :, :, width:].zero_()
         multiple = self.backbone.strides[-1]
         x = F.pad(x, (0, -x.shape[-1] % multiple, 0, -x.shape[-2] % multiple))
-        trunk = self.backbone(x.contiguous(memory_format=torch.channels_last))
-        return list(self.neck(OrderedDict((str(i), f) for i, f in enumerate(trunk))).values())
+        trunk = self.backbone(x.contiguous(memory_format=torch.channels_last), sizes)
+        levels = list(self.neck(OrderedDict((str(i), f) for i, f in enumerate(trunk))).values())
+        if is_ragged(x, sizes):
+            levels = [f * valid_cells(f, sizes, stride) for f, stride in zip(levels, self.strides, strict=True)]
+        return levels
 
 
 class Anchors(AnchorGenerator):

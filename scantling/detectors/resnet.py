@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,8 @@ class ResNet(nn.Module):
     def stages(self) -> tuple[nn.Sequential, ...]:
         return self.layer1, self.layer2, self.layer3, self.layer4
 
-    def forward(self, x: Tensor) -> list[Tensor]:
+    def forward(self, x: Tensor, sizes: Sequence[tuple[int, int]]) -> list[Tensor]:
+        """Features of (B, 3, H, W). `sizes` is not used: padding is zero at the input only, as in the papers' code."""
         x, features = self.maxpool(self.relu(self.bn1(self.conv1(x)))), []
         for stage in self.stages:
             x = stage(x)

@@ -14,10 +14,10 @@ from pydantic import Field
 from torch import Tensor, nn
 from torchvision.models.detection._utils import BoxCoder
 from torchvision.models.detection.faster_rcnn import TwoMLPHead
-from torchvision.ops import roi_align
 
 from scantling.detectors.assign import assign, draw
 from scantling.detectors.losses import box_loss, softmax_class_loss
+from scantling.detectors.pooling import pool
 from scantling.detectors.protocol import BackgroundWeight
 from scantling.params import Params
 from scantling.target import Target
@@ -77,7 +77,17 @@ class RoiStage(nn.Module):
 
     def forward(self, features: Sequence[Tensor], rois: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Class logits (R, C+1) and deltas (R, C, 4) (or (R, 1, 4) if class-agnostic) of each image's RoIs."""
-        hidden = self.layers(self._pool(features, rois))
+        p = self.params
+        pooled = pool(
+            features,
+            rois,
+            self.strides,
+            cells=p.pooled_cells,
+            sampling_ratio=p.sampling_ratio,
+            aligned=p.aligned,
+            level_size=p.level_size_px,
+        )
+        hidden = self.layers(pooled)
         return self.class_logits(hidden).float(), self.box_deltas(hidden).float().unflatten(1, (-1, 4))
 
     def decode(self, deltas: Tensor, rois: Tensor) -> Tensor:
@@ -85,9 +95,7 @@ class RoiStage(nn.Module):
         boxes = self.coder.decode_single(deltas.flatten(1), rois).unflatten(1, (-1, 4))
         return boxes.expand(-1, self.classes, -1)
 
-    def sample(
-        self, proposals: Sequence[Tensor], targets: Sequence[Target], seen: Sequence[Tensor]
-    ) -> list[Sample]:
+    def sample(self, proposals: Sequence[Tensor], targets: Sequence[Target], seen: Sequence[Tensor]) -> list[Sample]:
         """Draw the RoIs of each image among its proposals and its truth boxes; `seen` (N,) bool says which count."""
         p = self.params
         rois = [torch.cat([r, t.boxes[s]]) for r, t, s in zip(proposals, targets, seen, strict=True)]
@@ -149,18 +157,3 @@ class RoiStage(nn.Module):
             beta=self.params.smooth_l1_beta,
             normalizer=sum(len(s.rois) for s in samples),
         )
-
-    def _pool(self, features: Sequence[Tensor], rois: Sequence[Tensor]) -> Tensor:
-        """(R, channels, cells, cells): each RoI from the level that fits its size (FPN, eq. 1)."""
-        p, boxes = self.params, torch.cat(list(rois))
-        images = torch.cat([torch.full_like(r[:, :1], i) for i, r in enumerate(rois)])
-        sides = ((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])).clamp(min=0).sqrt()
-        levels = (sides / p.level_size_px + 1e-6).log2().floor().clamp(0, len(self.strides) - 1)
-        indexed = torch.cat([images, boxes], dim=1)
-        pooled = features[0].new_zeros((len(boxes), features[0].shape[1], p.pooled_cells, p.pooled_cells))
-        for i, stride in enumerate(self.strides):
-            rows = torch.where(levels == i)[0]
-            pooled[rows] = roi_align(
-                features[i], indexed[rows].to(features[i]), p.pooled_cells, 1 / stride, p.sampling_ratio, p.aligned
-            ).to(pooled)
-        return pooled

@@ -70,16 +70,16 @@ class Rpn(nn.Module):
     ) -> list[Tensor]:
         """Per image (<= counts.per_image, 4) boxes clipped to the image, best first; NMS within each level."""
         levels = torch.cat([torch.full((len(a),), i, device=logits.device) for i, a in enumerate(anchors)])
-        best, start = [], 0
+        tops, start = [], 0
         for a in anchors:
             top = logits[:, start : start + len(a)].topk(min(counts.per_level, len(a)), dim=1).indices
-            best.append(top + start)
+            tops.append(top + start)
             start += len(a)
-        best = torch.cat(best, dim=1)  # (B, K)
+        best = torch.cat(tops, dim=1)  # (B, K)
         scores, of_level = logits.gather(1, best), levels[best]
-        moved = self.coder.decode_single(
-            deltas.gather(1, best[:, :, None].expand(-1, -1, 4)).reshape(-1, 4), torch.cat(list(anchors))[best.flatten()]
-        ).reshape(len(logits), -1, 4)
+        start_boxes = torch.cat(list(anchors))[best.flatten()]
+        chosen = deltas.gather(1, best[:, :, None].expand(-1, -1, 4)).reshape(-1, 4)
+        moved = self.coder.decode_single(chosen, start_boxes).reshape(len(logits), -1, 4)
         found = []
         for boxes, score, level, size in zip(moved, scores, of_level, sizes, strict=True):
             boxes = clip_boxes_to_image(boxes, size)

@@ -121,7 +121,7 @@ def _coco(
 
 
 def _per_class(index: Index, boxes: pd.DataFrame, run: COCOeval) -> pd.DataFrame:
-    """Read AP and AR out of COCOeval's arrays: precision [T, R, K, A, M], recall [T, K, A, M], area all, 100 a image."""
+    """Read out of COCOeval's arrays precision [T, R, K, A, M] and recall [T, K, A, M]: all areas, 100 an image."""
     precision, recall = run.eval["precision"][:, :, :, 0, -1], run.eval["recall"][:, :, 0, -1]
     counted = boxes[~boxes["crowd"] & ~boxes["difficult"]]
     per_class = {

@@ -18,7 +18,7 @@ PAIRS_AT_ONCE = 2_000_000  # bounds the memory of one pass, about 200 MB
 def match(
     found: pd.DataFrame, truth: pd.DataFrame, order: np.ndarray, iou_threshold: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The true box that each found box takes: row number (P,) int64, -1 for none, and the IoU (P,) float64, NaN for none.
+    """The true box that each found box takes: row number (P,) int64, -1 for none; and the IoU (P,) float64, NaN then.
 
     Greedy as in COCO: in `order` (P row numbers, best first) each found box takes the free true box of its image and
     class with the highest IoU, if that is at least `iou_threshold`. A prefix of `order` has the same matches alone.

@@ -28,7 +28,7 @@ class QualityParams(Params):
     @model_validator(mode="after")
     def _on_the_grid(self) -> Self:
         if self.headline_threshold not in self.thresholds:
-            raise ValueError(f"headline_threshold {self.headline_threshold} must be one of the thresholds; add it there")
+            raise ValueError(f"headline_threshold {self.headline_threshold} is not one of the thresholds; add it there")
         return self
 
 

@@ -69,12 +69,13 @@ def line_chart(
 def dot_chart(rows: Sequence[Dots], *, label: str, x: tuple[float, float], left: float = 118) -> str:
     """One row a name: every value a dot, the mean a bar across, the interval a line. `left` is room for names."""
     step = 26
-    frame = Frame(x, (0, len(rows)), width=520, height=step * len(rows) + 34, left=left, right=14, top=6, bottom=28)
-    body = [_grid(frame, ticks(*x, 6), [])]
+    frame = Frame(x, (0, len(rows)), width=400, height=step * len(rows) + 34, left=left, right=14, top=6, bottom=28)
+    body = [_grid(frame, ticks(*x, 5), [])]
     for number, row in enumerate(rows):
         level = len(rows) - number - 0.5
         py = frame.at(x[0], level)[1]
-        body.append(f'<text class="name" x="{left - 10:g}" y="{_n(py + 4)}" text-anchor="end">{escape(row.name)}</text>')
+        where = f'x="{left - 10:g}" y="{_n(py + 4)}" text-anchor="end"'
+        body.append(f'<text class="name" {where}>{escape(row.name)}</text>')
         if row.width is not None:
             low, high = (frame.at(min(max(v, x[0]), x[1]), level)[0] for v in row.width)
             body.append(f'<path class="span {row.style}" d="M{_n(low)} {_n(py)}H{_n(high)}"/>')
@@ -92,9 +93,8 @@ def ticks(low: float, high: float, about: int) -> list[float]:
     """Round numbers between low and high, roughly `about` of them, steps of 1, 2 or 5 times a power of ten."""
     if not high > low:
         return [low]
-    raw = (high - low) / about
-    power = 10.0 ** math.floor(math.log10(raw))
-    step = next(power * m for m in (1, 2, 5, 10) if power * m >= raw * 0.999)
+    power = 10.0 ** math.floor(math.log10((high - low) / about))
+    step = min((power * m for m in (1, 2, 5, 10)), key=lambda size: abs((high - low) / size - about))
     first = math.ceil(low / step - 1e-9)
     return [round(k * step, 12) for k in range(first, math.floor(high / step + 1e-9) + 1)]
 

@@ -41,8 +41,9 @@ class Result:
 
     def seconds(self, *stages: str) -> float | None:
         """Wall seconds of the stages together; None if one did not leave its provenance."""
-        spent = [self.provenance.get(stage, {}).get("seconds") for stage in stages]
-        return None if None in spent else float(sum(spent))
+        if any("seconds" not in self.provenance.get(stage, {}) for stage in stages):
+            return None
+        return float(sum(self.provenance[stage]["seconds"] for stage in stages))
 
 
 def load(results: Path, study: StudyParams) -> list[Result]:
@@ -50,14 +51,15 @@ def load(results: Path, study: StudyParams) -> list[Result]:
     for key, run in study.runs.items():
         if key != run.key:
             raise BadInput(
-                f"study {study.name}: run `{key}` has the fields of `{run.key}`; write the study anew (workflow/study.py)"
+                f"study {study.name}: run `{key}` has the fields of `{run.key}`; "
+                "write the study anew with python -m workflow.study"
             )
     return [_load(results, run) for run in study.runs.values()]
 
 
-def folders(results: Path, run: Run) -> dict[str, Path]:
-    """stage -> folder of its outputs."""
-    keys = {
+def stage_keys(run: Run) -> dict[str, str]:
+    """stage -> name of the folder of its outputs, in the order of the pipeline."""
+    return {
         "prepare": run.data,
         "split": run.split_key,
         "burn_in": run.burn_in_key,
@@ -66,17 +68,18 @@ def folders(results: Path, run: Run) -> dict[str, Path]:
         "retrain": run.key,
         "evaluate": run.key,
     }
-    return {stage: results / stage / key for stage, key in keys.items()}
 
 
 def _load(results: Path, run: Run) -> Result:
-    folder = folders(results, run)
+    folder = {stage: results / stage / key for stage, key in stage_keys(run).items()}
     history = {stage: pd.read_csv(_there(folder[stage] / "history.tsv"), sep="\t") for stage in TRAININGS}
     notes = {stage: path / "provenance.json" for stage, path in folder.items()}
+    per_class = _there(folder["evaluate"] / "per_class.csv")
     return Result(
         run=run,
         metrics=_json(folder["evaluate"] / "metrics.json"),
-        per_class=pd.read_csv(_there(folder["evaluate"] / "per_class.csv"), dtype={"class": str}, keep_default_na=False, na_values=[""]),
+        # a class may be called "NA" or "null": only the empty cell means undefined
+        per_class=pd.read_csv(per_class, dtype={"class": str}, keep_default_na=False, na_values=[""]),
         quality=_json(folder["evaluate"] / "label_quality.json"),
         history=history,
         provenance={stage: _json(path) for stage, path in notes.items() if path.is_file()},

@@ -1,4 +1,4 @@
-"""The facts of a study as plain JSON types: what the page shows and summary.json keeps. Fractions 0..1, seconds, steps."""
+"""The facts of a study as plain JSON types: what the page shows and summary.json keeps. Fractions 0..1, seconds."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def _method(name: str, members: Sequence[Result], baseline: str) -> dict[str, An
         "steps": round(fmean(_steps(result) for result in own)),
         "equal_steps": not reference or {_steps(result) for result in own} == reference,
         "seconds": _mean(result.seconds(*TRAININGS) for result in own),
-        "targets": {target: _targets([result.quality["refined"][target]["all"] for result in own]) for target in TARGETS},
+        "targets": {target: _targets([r.quality["refined"][target]["all"] for r in own]) for target in TARGETS},
         "ignore_share": _mean(result.quality["refined"]["ignore_share"] for result in own),
     }
 
@@ -170,15 +170,15 @@ def _sharing(results: Sequence[Result]) -> dict[str, Any]:
     retrain = sum(result.steps("retrain") for result in results)
     alone = retrain + sum(result.steps("burn_in") for result in results)
     shared = retrain + sum(result.steps("burn_in") for result in own.values())
-    before = ("burn_in", "pseudo_label")
-    seconds = [result.seconds(*before) for result in results], [result.seconds(*before) for result in own.values()]
+    each = [result.seconds("burn_in", "pseudo_label") for result in results]
+    once = [result.seconds("burn_in", "pseudo_label") for result in own.values()]
     return {
         "runs": len(results),
         "burn_ins": len(own),
         "steps": shared,
         "steps_without_sharing": alone,
         "steps_saved": alone - shared,
-        "seconds_saved": None if None in seconds[0] else round(sum(seconds[0]) - sum(seconds[1]), 1),
+        "seconds_saved": None if None in each else round(sum(filter(None, each)) - sum(filter(None, once)), 1),
     }
 
 

@@ -1,0 +1,67 @@
+"""From results/ to everything the report stage writes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from scantling.data import index as indexes
+from scantling.data import split as splits
+from scantling.report import figures, page, results, sheet, summary
+from scantling.report.page import Chapter
+from scantling.report.params import ReportParams
+from scantling.report.results import Result
+from scantling.report.study import StudyParams
+
+COLORS = 8  # --m0 (the baseline) to --m7 in drawing.css; more methods than that repeat them
+
+
+def build(study: StudyParams, folder: Path, params: ReportParams, out: Path) -> None:
+    """Write index.html, summary.json, summary.csv and figures/ into `out` from the finished runs under `folder`."""
+    found = results.load(folder, study)
+    facts = summary.summarize(study, found, params.baseline)
+    names = summary.methods(found, params.baseline)
+    has_baseline = params.baseline in names
+    styles = {name: f"m{(k if has_baseline else k + 1) % COLORS}" for k, name in enumerate(names)}
+    chapters = [
+        _chapter(group, members, folder, params, styles)
+        for group, members in zip(facts["groups"], summary.groups(found), strict=True)
+    ]
+
+    (out / "index.html").write_text(page.render(facts, chapters, found, styles, params.class_rows), encoding="utf-8")
+    (out / "summary.json").write_text(json.dumps(facts, indent=1))
+    summary.table(facts).to_csv(out / "summary.csv", index=False)
+    (out / "figures").mkdir()
+    for chapter in chapters:
+        for name, svg in chapter.figures().items():
+            (out / "figures" / name).write_text(page.standalone(svg), encoding="utf-8")
+
+
+def _chapter(
+    group: dict, members: Sequence[Result], folder: Path, params: ReportParams, styles: dict[str, str]
+) -> Chapter:
+    names = [method["method"] for method in group["methods"]]
+    photos, panels = _sheet(members, names, folder, params)
+    return Chapter(
+        key="-".join(members[0].run.group),
+        scores=figures.scores(group, members, styles),
+        labels=figures.label_quality(members, params.class_charts),
+        training=figures.training(members, names, styles, params.curve_points),
+        photos=photos,
+        panels=panels,
+    )
+
+
+def _sheet(
+    members: Sequence[Result], names: Sequence[str], folder: Path, params: ReportParams
+) -> tuple[list[sheet.Photo], dict[str, list[sheet.Panel]]]:
+    """Images of the group's first fold and seed, under every method that learns from pseudo labels."""
+    first = members[0].run
+    same = {r.run.method: r.run for r in members if r.run.burn_in_key == first.burn_in_key}
+    learning = [name for name in names if name in same and name != params.baseline] or list(same)
+    refined = {name: pd.read_parquet(folder / "polish" / same[name].key / "refined.parquet") for name in learning}
+    index = indexes.load(folder / "prepare" / first.data, truth=True)
+    return sheet.make(index, splits.load(folder / "split" / first.split_key), refined, params.sheet)

@@ -1,0 +1,39 @@
+"""The index files: what goes in comes out, empty tables too."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from scantling.data import index as indices
+from scantling.data.index import BOX_COLUMNS, IMAGE_COLUMNS, Index, table
+
+
+@pytest.mark.parametrize("images", [0, 3])
+def test_round_trip(tmp_path: Path, images: int) -> None:
+    rows = [
+        {"image_id": 2**40 + i, "subset": "train", "file_name": f"ä {i}.jpg", "width": 4, "height": 3, "bytes": 1}
+        for i in range(images)
+    ]
+    frame = table(pd.DataFrame(rows, columns=list(IMAGE_COLUMNS)).fillna({"mtime_ns": 0}), IMAGE_COLUMNS)
+    boxes = table(
+        [dict.fromkeys(BOX_COLUMNS, 0) | {"image_id": i, "x1": 0.1, "crowd": True} for i in frame.image_id], BOX_COLUMNS
+    )
+    made = Index("a", Path("../b"), ("nut", "bolt"), (3, 7), frame, boxes, {"counts": {"train": images}})
+    indices.save(made, tmp_path)
+    found = indices.load(tmp_path, truth=True)
+    pd.testing.assert_frame_equal(found.images, frame)
+    assert found.boxes is not None
+    pd.testing.assert_frame_equal(found.boxes, boxes)
+    assert found.boxes.dtypes.astype(str).to_dict() == BOX_COLUMNS
+    assert (found.name, found.root, found.classes, found.category_ids) == ("a", Path("../b"), ("nut", "bolt"), (3, 7))
+    assert found.facts["counts"] == {"train": images}
+
+
+def test_without_the_truth_the_boxes_stay_closed(tmp_path: Path) -> None:
+    frame, boxes = table([], IMAGE_COLUMNS), table([], BOX_COLUMNS)
+    indices.save(Index("a", Path("."), (), (), frame, boxes, {}), tmp_path)
+    (tmp_path / "boxes.parquet").unlink()
+    assert indices.load(tmp_path, truth=False).boxes is None

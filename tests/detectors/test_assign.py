@@ -1,0 +1,52 @@
+import torch
+
+from scantling.detectors.assign import BACKGROUND, UNUSED, assign, draw
+
+RULE = {"positive_iou": 0.5, "negative_iou": 0.4, "low_quality_iou": 0.0, "ignore_iou": 0.3}
+NONE = torch.zeros(0, 4)
+
+
+def boxes(*rows):
+    return torch.tensor(rows, dtype=torch.float32).reshape(-1, 4)
+
+
+def test_thresholds_split_candidates_in_three():
+    truth = boxes([0, 0, 10, 10])
+    candidates = boxes([0, 0, 10, 10], [0, 0, 10, 4.5], [0, 0, 10, 3], [50, 50, 60, 60])
+    assert assign(candidates, truth, NONE, **RULE).tolist() == [0, UNUSED, BACKGROUND, BACKGROUND]
+
+
+def test_the_best_candidate_of_a_box_is_positive_but_keeps_the_box_it_overlaps_most():
+    truth = boxes([0, 0, 10, 10], [0, 0, 30, 30])  # the only candidate is best for both, closer to the second
+    assert assign(boxes([0, 0, 20, 22]), truth, NONE, **RULE).tolist() == [1]
+    without = {**RULE, "low_quality_iou": None}
+    assert assign(boxes([0, 0, 20, 20]), truth, NONE, **without).tolist() == [UNUSED]
+    assert assign(boxes([0, 0, 10, 3]), boxes([0, 0, 10, 10]), NONE, **{**RULE, "low_quality_iou": 0.35}).tolist() == [
+        BACKGROUND
+    ]
+
+
+def test_a_box_that_meets_no_candidate_makes_nothing_positive():
+    candidates = boxes([0, 0, 10, 10], [20, 20, 30, 30])
+    assert assign(candidates, boxes([100, 100, 110, 110]), NONE, **RULE).tolist() == [BACKGROUND] * 2
+
+
+def test_ignore_regions_take_out_background_but_no_positives():
+    candidates = boxes([0, 0, 10, 10], [20, 0, 30, 10], [60, 0, 70, 10])
+    ignore = boxes([0, 0, 10, 10], [20, 0, 30, 12])
+    assert assign(candidates, boxes([0, 0, 10, 9]), ignore, **RULE).tolist() == [0, UNUSED, BACKGROUND]
+    assert assign(candidates, NONE, ignore, **RULE).tolist() == [UNUSED, UNUSED, BACKGROUND]
+
+
+def test_nothing_to_assign_is_legal():
+    assert assign(NONE, boxes([0, 0, 1, 1]), NONE, **RULE).shape == (0,)
+    assert assign(boxes([0, 0, 1, 1]), NONE, NONE, **RULE).tolist() == [BACKGROUND]
+
+
+def test_draw_holds_its_counts_and_never_takes_unused():
+    matched = torch.cat([torch.zeros(50), torch.full((30,), BACKGROUND), torch.full((40,), UNUSED)]).long()
+    few = torch.tensor([0, BACKGROUND, UNUSED])
+    (positive, negative), (one, rest) = draw([matched, few], per_image=20, positive_fraction=0.25)
+    assert len(positive) == 5 and (matched[positive] == 0).all()
+    assert len(negative) == 15 and (matched[negative] == BACKGROUND).all()
+    assert one.tolist() == [0] and rest.tolist() == [1]

@@ -1,0 +1,101 @@
+"""stages/evaluate.py from the command line, on a detector that was never trained."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from scantling import checkpoint
+from scantling.evaluate import coco
+from scantling.report.study import Run
+from tests import toy
+from tests.report import synthetic
+
+PROJECT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def arguments(tmp_path_factory) -> tuple[Path, list[str]]:
+    """A folder with the inputs of one run, and the options that name them."""
+    folder = tmp_path_factory.mktemp("evaluate")
+    plan = synthetic.study(folds=(1,), splits=("percent_10",))
+    results = synthetic.write(folder, plan)
+    run: Run = list(plan.runs.values())[-1]
+    model = results / "retrain" / run.key
+    for role, seed in (("student", 0), ("teacher", 1)):
+        params = toy.detector_params("retinanet_lite")
+        detector = toy.detector("retinanet_lite", synthetic.CLASSES, seed)
+        checkpoint.save_weights(model / f"{role}.safetensors", detector, params, step=1, role=role)
+    settings = (PROJECT / "params/evaluate.yaml").read_text().replace("score_threshold: 0.05", "score_threshold: 0.0")
+    (folder / "evaluate.yaml").write_text(settings)  # random weights score low
+    inputs = {
+        "index": results / "prepare" / "shapes",
+        "split": results / "split" / run.split_key,
+        "pseudo": results / "pseudo_label" / run.burn_in_key,
+        "refined": results / "polish" / run.key,
+        "model": model,
+        "params": folder / "evaluate.yaml",
+    }
+    return folder, [part for name, path in inputs.items() for part in (f"--{name}", str(path))]
+
+
+def evaluate(folder: Path, options: list[str], out: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(PROJECT / "stages/evaluate.py"), *options, "--out", out]
+    environment = {
+        "PYTHONPATH": str(PROJECT), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1", "SCANTLING_DEVICE": "cpu",
+    }  # fmt: skip
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+
+
+def test_files_of_the_stage(arguments):
+    folder, options = arguments
+    done = evaluate(folder, options, "out")
+    assert done.returncode == 0, done.stderr
+    out = folder / "out"
+    files = {"metrics.json", "per_class.csv", "detections.parquet", "label_quality.json", "provenance.json"}
+    assert {path.name for path in out.iterdir()} == files
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert list(metrics) == ["student", "teacher", "pseudo"] and list(metrics["pseudo"]) == ["precision", "recall"]
+    assert list(metrics["student"]) == list(metrics["teacher"]) == list(coco.NAMES)
+
+    per_class = pd.read_csv(out / "per_class.csv")
+    assert list(per_class.columns) == ["model", "class", "AP", "AP50", "AR100", "boxes"]
+    assert per_class["model"].tolist() == ["student"] * 3 + ["teacher"] * 3
+    assert per_class["class"].tolist() == [*synthetic.CLASSES] * 2
+
+    rows = pd.read_parquet(out / "detections.parquet")
+    assert list(rows.columns) == ["model", "image_id", "label", "score", "x1", "y1", "x2", "y2"]
+    assert set(rows["model"]) == {"student", "teacher"}  # different weights, so different boxes
+    assert rows.groupby(["model", "image_id"]).size().max() <= 100
+    assert set(rows["image_id"]) <= set(range(13, 21))
+    index = pd.read_parquet(folder / "results/prepare/shapes/images.parquet")
+    assert (rows[["x2", "y2"]].max() <= index[["width", "height"]].max().to_numpy()).all()
+
+    student = rows[rows["model"] == "student"].drop(columns="model")
+    again = coco.evaluate(synthetic.read_index(folder / "results"), "test", student)
+    assert again.numbers == metrics["student"]  # the table is all that the numbers need
+
+
+def test_same_bytes_again(arguments):
+    folder, options = arguments
+    for out in ("first", "second"):
+        done = evaluate(folder, options, out)
+        assert done.returncode == 0, done.stderr
+    for name in ("metrics.json", "per_class.csv", "detections.parquet", "label_quality.json"):
+        assert (folder / "first" / name).read_bytes() == (folder / "second" / name).read_bytes()
+
+
+def test_weights_of_other_classes_are_refused(arguments):
+    folder, options = arguments
+    model = folder / "other"
+    model.mkdir()
+    params, detector = toy.detector_params("retinanet_lite"), toy.detector("retinanet_lite", ("a", "b"))
+    for role in ("student", "teacher"):
+        checkpoint.save_weights(model / f"{role}.safetensors", detector, params, step=1, role=role)
+    at = options.index("--model") + 1
+    done = evaluate(folder, [*options[:at], str(model), *options[at + 1 :]], "refused")
+    assert done.returncode == 1 and "trained on classes ['a', 'b']" in done.stderr
+    assert not (folder / "refused").exists()

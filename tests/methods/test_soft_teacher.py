@@ -1,0 +1,94 @@
+"""Soft Teacher's three subsets and its background trust."""
+
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+
+from scantling import methods
+from scantling.candidates import Candidates
+from scantling.methods import MethodParams
+from scantling.methods.soft_teacher import candidate_background
+from scantling.params import ParamsError
+from tests import toy
+from tests.methods.test_battery import batch_of
+
+FILE = toy.ROOT / "params/methods/soft_teacher_coco.yaml"
+BOXES = torch.tensor([[0, 0, 10, 10], [20, 0, 30, 10], [40, 0, 50, 10], [60, 0, 60, 10.0]])
+
+
+def method(**changes: Any) -> Any:
+    return methods.create(MethodParams.load(FILE).model_copy(update=changes), ("a", "b"), None)
+
+
+def candidates(scores: list[float], spread: list[float], labels: list[int] | None = None) -> Candidates:
+    return Candidates(BOXES, torch.tensor(labels or [0] * 4), torch.tensor(scores), torch.tensor(spread))
+
+
+def test_score_decides_for_class_and_spread_for_regression() -> None:
+    target = method()._target(candidates([0.95, 0.6, 0.95, 0.99], [0.5, 0.01, 0.01, 0.01]))
+    assert torch.equal(target.boxes, BOXES[:3])  # the fourth has no area
+    assert target.for_class.tolist() == target.for_objectness.tolist() == [True, False, True]
+    assert target.for_box.tolist() == [False, True, True]
+    assert len(target.ignore) == 0
+
+
+def test_thresholds_are_strict() -> None:
+    target = method()._target(candidates([0.9, 0.5, 0.91, 0.1], [0.01, 0.01, 0.02, 0.01]))
+    assert torch.equal(target.boxes, BOXES[[0, 2]])
+    assert target.for_class.tolist() == [False, True] and target.for_box.tolist() == [True, False]
+
+
+def test_a_class_may_have_its_own_threshold() -> None:
+    target = method(class_score_of={"b": 0.3})._target(candidates([0.6, 0.6, 0.2, 0.1], [0.5] * 4, [0, 1, 1, 1]))
+    assert torch.equal(target.boxes, BOXES[[1]]) and target.for_objectness.all() and target.for_class.all()
+    with pytest.raises(ParamsError, match="class_score_of.*platelet"):
+        method(class_score_of={"platelet": 0.3})
+
+
+def test_uncertain_boxes_are_ignored_when_asked() -> None:
+    target = method(ignore_above=0.1)._target(candidates([0.95, 0.6, 0.05, 0.99], [0.5] * 4))
+    assert torch.equal(target.ignore, BOXES[[1]])
+
+
+def test_background_trust_is_one_minus_the_best_overlapping_candidate() -> None:
+    boxes = torch.tensor([[0, 0, 10, 10], [100, 100, 120, 120], [21, 0, 31, 10.0]])
+    found = candidate_background(boxes, candidates([0.8, 0.3, 0.0, 0.0], [0.0] * 4), 0.5)
+    torch.testing.assert_close(found, torch.tensor([0.2, 1.0, 0.7]))
+    assert candidate_background(boxes[:0], candidates([0.8] * 4, [0.0] * 4), 0.5).shape == (0,)
+
+
+def test_unlabeled_losses_carry_their_weight(tmp_path: Any) -> None:
+    file = toy.ROOT / "params/methods/soft_teacher.yaml"
+    found = []
+    for weight in (1.0, 3.0):
+        changes = {"unlabeled_weight": weight, "class_score": 0.0, "objectness_score": 0.0, "candidate_score": 0.0}
+        soft = methods.create(MethodParams.load(file).model_copy(update=changes), ("a", "b"), None)
+        batch = batch_of(toy.pool(tmp_path), soft)
+        student, teacher = toy.detector("faster_rcnn_lite"), toy.detector("faster_rcnn_lite", seed=1).eval()
+        torch.manual_seed(0)
+        losses, logged = soft.step(student, teacher, batch)
+        assert logged["pseudo_boxes"] > 0
+        found.append({k: v.item() for k, v in losses.items()})
+    for name, value in found[0].items():
+        assert found[1][name] == pytest.approx(value * (3 if name.startswith("unlabeled/") else 1), rel=1e-4), name
+
+
+def test_refined_flags_are_those_of_the_loop() -> None:
+    table = pd.DataFrame(
+        {
+            "image_id": [1, 1, 2], "label": 0, "score": [0.95, 0.6, 0.95], "spread": [0.5, 0.01, 0.01],
+            "x1": 0.0, "y1": 0.0, "x2": 10.0, "y2": 10.0,
+        }
+    )  # fmt: skip
+    split = pd.DataFrame({"image_id": [1, 2], "labeled": [False, True], "box_id": [-1, 3]})
+    refined, aids = method().refine(table, split)
+    assert refined["for_class"].tolist() == [True, False, False]  # image 2 is labeled: nothing of it is used
+    assert refined["for_box"].tolist() == [False, True, False]
+    assert aids["for_class"] == 1
+
+
+def test_live_background_needs_a_live_teacher() -> None:
+    with pytest.raises(ParamsError, match="background: live"):
+        method(teacher="cached")

@@ -1,0 +1,61 @@
+"""DVC's own ways of looking at results work on what the pipeline declares: metrics, plots, experiments."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.pipeline.toy_project import Toy
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Toy:
+    toy = Toy.create(tmp_path_factory.mktemp("reading") / "toy")
+    toy.run("dvc")
+    toy.commit("results")
+    return toy
+
+
+def test_numbers_are_in_git_and_artefacts_are_not(toy: Toy) -> None:
+    kept = toy.git("ls-files").split()
+    assert {p for p in kept if p.startswith(("results/", "data/"))} == {
+        "results/evaluate/toy-a/metrics.json",
+        "results/evaluate/toy-b/metrics.json",
+    }
+    assert not {"work/ran.txt", ".pipeline/dag.json"} & set(kept)
+    assert not [p for p in kept if p.startswith("results/") and p.endswith(".gitignore")]
+
+
+def test_metrics_show_and_diff(toy: Toy) -> None:
+    shown = json.loads(toy.dvc("metrics", "show", "--json"))[""]["data"]
+    first = shown["results/evaluate/toy-a/metrics.json"]["data"]["AP"]
+    toy.set("evaluate", threshold=1.0)
+    toy.run("snakemake")
+    change = json.loads(toy.dvc("metrics", "diff", "--json"))["results/evaluate/toy-a/metrics.json"]["AP"]
+    assert change["old"] == first and change["new"] == pytest.approx(2 * first)
+    toy.set("evaluate", threshold=0.5)
+    assert toy.run("dvc") == set()
+
+
+def test_plots_show(toy: Toy, tmp_path: Path) -> None:
+    said = toy.dvc("plots", "show", "-o", str(tmp_path / "plots"))
+    page = (tmp_path / "plots/index.html").read_text()
+    assert "index.html" in said
+    assert page.count("history.tsv") >= 2 and '"loss"' in page
+
+
+def test_an_experiment_with_a_changed_value(toy: Toy) -> None:
+    toy.forget()
+    toy.dvc("exp", "run", "-S", "params/evaluate.yaml:threshold=0.1", "-n", "low")
+    assert toy.ran() == {"evaluate@toy-a", "evaluate@toy-b", "report@two"}
+    assert "Nothing to be done" in toy.snakemake("-n")
+    rows = toy.dvc("exp", "show", "--csv")
+    assert "low" in rows and "0.1" in rows
+    toy.git("checkout", "-q", ".")
+    toy.dvc("checkout", "-q")
+    assert toy.run("snakemake") == set()
+    toy.dvc("exp", "apply", "low")
+    assert "0.1" in toy.read("params/evaluate.yaml")
+    assert toy.run("dvc") == set()

@@ -1,0 +1,149 @@
+"""A study becomes the table of stages: complete, without repetition, and with a sentence for what cannot be."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from scantling.params import ParamsError
+from tests.pipeline.imports import ROOT
+from workflow import study
+
+STUDY = """\
+name: s
+title: A title
+data: digits
+detectors: [d1]
+training: t
+folds: [1, 2]
+seeds: [0]
+grid:
+  - {splits: [few], methods: [supervised, soft]}
+  - {splits: [few, half], methods: [supervised], folds: [1], detectors: [d1, d2]}
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Parameter files by name only, and one study."""
+    monkeypatch.chdir(tmp_path)
+    files = {
+        "params/data/digits": "root: data/generated/digits",
+        "params/generate/digits": "seed: 0",
+        "params/data/cells": "root: ../cells\nwatch: ../cells/annotations/",
+        "params/splits/few": "images: 10",
+        "params/splits/half": "percent: 50",
+        "params/detectors/d1": "a: 1",
+        "params/detectors/d2": "a: 2",
+        "params/training/t": "burn_in: {}",
+        "params/methods/supervised": "method: supervised",
+        "params/methods/soft": "method: soft_teacher",
+        "params/studies/s": STUDY,
+    }
+    for name, content in files.items():
+        path = Path(f"{name}.yaml")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    Path("scantling/methods").mkdir(parents=True)
+    for module in ("supervised", "soft_teacher"):
+        Path(f"scantling/methods/{module}.py").touch()
+    return tmp_path
+
+
+def expand(**changes: object) -> dict:
+    path = Path("params/studies/s.yaml")
+    path.write_text(yaml.safe_dump({**yaml.safe_load(STUDY), **changes}))
+    return study.expand(path)
+
+
+def test_shared_stages_appear_once(project: Path) -> None:
+    table = expand()
+    assert list(table["generated"]) == ["digits"]
+    assert table["data"] == {"digits": {"watch": "data/generated/digits"}}
+    assert list(table["splits"]) == ["digits-few-f1", "digits-few-f2", "digits-half-f1"]
+    assert list(table["burn_ins"]) == [
+        "digits-few-f1-d1-t-s0",
+        "digits-few-f2-d1-t-s0",
+        "digits-few-f1-d2-t-s0",
+        "digits-half-f1-d1-t-s0",
+        "digits-half-f1-d2-t-s0",
+    ]
+    assert len(table["runs"]) == 2 * 2 + 1 + 2  # the first block's folds and methods; d2 on few; both on half
+    run = table["runs"]["digits-few-f2-d1-t-soft-s0"]
+    assert run["burn_in"] == "digits-few-f2-d1-t-s0" and run["module"] == "soft_teacher" and run["fold"] == 2
+    assert list(table["report"]["runs"]) == list(table["runs"])
+
+
+def test_data_of_others_are_watched_not_generated(project: Path) -> None:
+    table = expand(data="cells")
+    assert table["generated"] == {}
+    assert table["data"] == {"cells": {"watch": "../cells/annotations"}}
+
+
+def test_the_table_is_written_once_and_again_when_a_named_file_changes(project: Path) -> None:
+    assert study.write(Path("params/studies/s.yaml")) and not study.refresh()
+    Path("params/methods/soft.yaml").write_text("method: supervised")
+    assert study.refresh()
+    assert yaml.safe_load(study.EXPERIMENTS.read_text())["runs"]["digits-few-f1-d1-t-soft-s0"]["module"] == "supervised"
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"grid": [{"splits": ["fwe"], "methods": ["soft"]}]}, "params/splits/few.yaml?"),
+        ({"grid": [{"splits": ["few"], "methods": ["sof"]}]}, "params/methods/soft.yaml?"),
+        ({"grid": [{"split": ["few"], "methods": ["soft"]}]}, "did you mean `splits`?"),
+        ({"detector": ["d1"]}, "did you mean `detectors`?"),
+        ({"folds": None}, "has no `folds`"),
+        ({"seeds": [-1]}, "greater than or equal to 0"),
+        ({"name": "other"}, "write name: s"),
+        ({"data": "digits-a"}, "`data` = 'digits-a'"),
+        ({"grid": []}, "`grid`"),
+    ],
+)
+def test_what_cannot_be_is_said_in_a_sentence(project: Path, changes: dict, sentence: str) -> None:
+    with pytest.raises(ParamsError) as error:
+        expand(**changes)
+    assert "params/studies/s.yaml" in str(error.value) and sentence in str(error.value)
+
+
+def test_generated_data_must_be_read_where_they_are_written(project: Path) -> None:
+    Path("params/data/digits.yaml").write_text("root: data/digits")
+    with pytest.raises(ParamsError, match="write root: data/generated/digits"):
+        expand()
+
+
+def test_a_method_that_no_module_has_is_named(project: Path) -> None:
+    Path("params/methods/soft.yaml").write_text("method: softer")
+    with pytest.raises(ParamsError, match="there are soft_teacher, supervised"):
+        expand()
+
+
+def test_the_committed_table_is_that_of_its_study(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    path = Path(yaml.safe_load(study.EXPERIMENTS.read_text())["study"])
+    assert study.EXPERIMENTS.read_text() == study.text(path), f"run: python -m workflow.study {path}"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "params/studies").glob("*.yaml")), ids=lambda p: p.stem)
+def test_every_committed_study_expands(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    table = study.expand(path.relative_to(ROOT))
+    assert table["runs"] and set(table["report"]["runs"]) == set(table["runs"])
+
+
+def test_the_report_accepts_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    from scantling.report.study import StudyParams
+
+    monkeypatch.chdir(ROOT)
+    runs = StudyParams.load(f"{study.EXPERIMENTS}:report").runs
+    assert all(run.key == key for key, run in runs.items())
+
+
+def test_main_needs_an_existing_study(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copy("params/studies/s.yaml", "params/studies/demo.yaml")
+    with pytest.raises(ParamsError, match="did you mean params/studies/demo.yaml"):
+        study.write(Path("params/studies/dmo.yaml"))

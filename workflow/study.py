@@ -1,0 +1,173 @@
+"""Expands a study, a short file of what is to be compared, into params/experiments.yaml, the table dvc.yaml loops over.
+
+    python -m workflow.study params/studies/demo.yaml
+
+A study names files of params/ without their folder and ending. What is not said in a block of `grid` is taken from
+the top of the study. Stages that several runs need appear once in the table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+import yaml
+from pydantic import Field, model_validator
+
+from scantling.params import Params, ParamsError, check, read
+
+EXPERIMENTS = Path("params/experiments.yaml")
+HEADER = """\
+# Which stages there are: dvc.yaml makes one of each row. Generated, do not edit.
+# Change {study} instead, then run: python -m workflow.study {study}
+# (Snakemake does so by itself; before `dvc repro` use `make study STUDY={name}`.)
+"""
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]  # keys are names joined by "-"
+Names = Annotated[tuple[Name, ...], Field(min_length=1)]
+Numbers = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
+REPORTED = ("data", "split", "fold", "detector", "training", "method", "seed")
+AXES = ("data", "detectors", "training", "folds", "seeds")
+
+
+class Axes(Params):
+    """What a run is made of besides its split and method; said once for the study, or for one block of its grid."""
+
+    data: Name | None = None  # params/data/NAME.yaml
+    detectors: Names | None = None  # params/detectors/
+    training: Name | None = None  # params/training/NAME.yaml
+    folds: Numbers | None = None  # which draw of the labels
+    seeds: Numbers | None = None  # which draw of everything else
+
+
+class Block(Axes):
+    """Every split with every method."""
+
+    splits: Names  # params/splits/
+    methods: Names  # params/methods/
+
+
+class Study(Axes):
+    name: Name
+    title: str
+    grid: Annotated[tuple[Block, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        for number, block in enumerate(self.grid):
+            for axis in AXES:
+                if getattr(block, axis) is None and getattr(self, axis) is None:
+                    raise ValueError(f"grid block {number} has no `{axis}`; say it there or at the top of the study")
+        return self
+
+
+def expand(path: Path) -> dict[str, Any]:
+    """The content of params/experiments.yaml for the study in `path`."""
+    study = check(Study, read(path), path)
+    if study.name != path.stem:
+        raise ParamsError(f"{path}: `name` = {study.name!r}: a study is called like its file; write name: {path.stem}")
+    table: dict[str, Any] = {"generated": {}, "data": {}, "splits": {}, "burn_ins": {}, "runs": {}}
+    for block in study.grid:
+        _add(table, *(getattr(block, a) or getattr(study, a) for a in AXES), block.splits, block.methods, path)
+    runs = {key: {field: run[field] for field in REPORTED} for key, run in table["runs"].items()}
+    return {"study": path.as_posix(), **table, "report": {"name": study.name, "title": study.title, "runs": runs}}
+
+
+def _add(
+    table: dict[str, Any],
+    data: str,
+    detectors: tuple[str, ...],
+    training: str,
+    folds: tuple[int, ...],
+    seeds: tuple[int, ...],
+    splits: tuple[str, ...],
+    methods: tuple[str, ...],
+    study: Path,
+) -> None:
+    """One block of the grid, in the order split, fold, detector, seed, method; rows that are there already stay."""
+    _add_data(table, data, study)
+    _content("training", training, study)
+    for split in splits:
+        _content("splits", split, study)
+        for fold in folds:
+            split_key = f"{data}-{split}-f{fold}"
+            table["splits"].setdefault(split_key, {"data": data, "split": split, "fold": fold})
+            for detector in detectors:
+                _content("detectors", detector, study)
+                for seed in seeds:
+                    stem = f"{split_key}-{detector}-{training}"
+                    start = {"data": data, "split_key": split_key, "detector": detector, "training": training, "seed": seed}
+                    table["burn_ins"].setdefault(f"{stem}-s{seed}", start)
+                    for method in methods:
+                        run = {"data": data, "split": split, "split_key": split_key, "fold": fold, "detector": detector,
+                               "training": training, "burn_in": f"{stem}-s{seed}", "method": method,
+                               "module": _module(method, study), "seed": seed}  # fmt: skip
+                        table["runs"].setdefault(f"{stem}-{method}-s{seed}", run)
+
+
+def _add_data(table: dict[str, Any], data: str, study: Path) -> None:
+    content = _content("data", data, study)
+    root = content.get("root")
+    if not isinstance(root, str):
+        raise ParamsError(f"params/data/{data}.yaml: `root` = {root!r}: name the folder of the data set")
+    if Path(f"params/generate/{data}.yaml").exists():
+        made = f"data/generated/{data}"
+        if root.rstrip("/") != made:
+            raise ParamsError(f"params/data/{data}.yaml: `root` = {root!r}: generate writes to {made}; write root: {made}")
+        table["generated"].setdefault(data, {"root": made})
+    table["data"].setdefault(data, {"watch": str(content.get("watch") or root).rstrip("/")})
+
+
+def _module(method: str, study: Path) -> str:
+    """The module a method's file names: the code its stages depend on."""
+    module = _content("methods", method, study).get("method")
+    if not Path(f"scantling/methods/{module}.py").is_file():
+        there = ", ".join(sorted(p.stem for p in Path("scantling/methods").glob("[a-z]*.py")))
+        raise ParamsError(f"params/methods/{method}.yaml: `method` = {module!r}: there is no such method; there are {there}")
+    return str(module)
+
+
+def _content(folder: str, name: str, study: Path) -> dict[str, Any]:
+    try:
+        return read(f"params/{folder}/{name}.yaml")
+    except ParamsError as error:
+        raise ParamsError(f"{study}: `{name}`: {error}") from None
+
+
+def text(path: Path) -> str:
+    """params/experiments.yaml as it must read for the study in `path`."""
+    table = yaml.safe_dump(expand(path), sort_keys=False, width=120)
+    return HEADER.format(study=path.as_posix(), name=path.stem) + table
+
+
+def write(path: Path) -> bool:
+    """Make params/experiments.yaml say what the study says; True if it did not."""
+    wanted = text(path)
+    if EXPERIMENTS.exists() and EXPERIMENTS.read_text() == wanted:
+        return False
+    EXPERIMENTS.write_text(wanted)
+    return True
+
+
+def refresh() -> bool:
+    """Expand the current study again if its file, or a file it names, changed since; True if anything did."""
+    current = read(EXPERIMENTS).get("study")
+    return write(Path(current)) if current else False
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("study", type=Path, help="params/studies/NAME.yaml")
+    try:
+        path = parser.parse_args().study
+        changed = write(path)
+    except ParamsError as error:
+        sys.exit(f"study: {error}")
+    runs = len(read(EXPERIMENTS)["runs"])
+    print(f"{EXPERIMENTS}: {runs} runs of study {path.stem}{'' if changed else ', as before'}")
+
+
+if __name__ == "__main__":
+    main()
