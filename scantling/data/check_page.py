@@ -190,8 +190,8 @@ def _figure(index: Index, image: object, boxes: pd.DataFrame) -> str:
         )
         if named:
             shapes.append(
-                f'<text x="{x1 + 2 * stroke:g}" y="{y1 + 8 * stroke:g}" font-size="{7 * stroke:g}" fill="{color}" '
-                f'stroke="#000a" stroke-width="{stroke:g}" paint-order="stroke">{title}</text>'
+                f'<text x="{x1 + 2 * stroke:g}" y="{y1 + 8 * stroke:g}" font-size="{7 * stroke:g}" fill="#fff" '
+                f'stroke="#000" stroke-width="{stroke:g}" paint-order="stroke">{title}</text>'
             )
     word = "box" if len(boxes) == 1 else "boxes"
     return (

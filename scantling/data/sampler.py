@@ -65,7 +65,7 @@ def steps(
     rng = np.random.default_rng(np.random.SeedSequence([seed, 0x5A3]))
     groups = [set(labeled) | set(unlabeled)]
     if wide is not None:
-        groups = [g for g in (groups[0] & wide, groups[0] - wide) if g]
+        groups = [g for g in (groups[0] & wide, groups[0] - wide) if g] or groups
     share = np.array([len(g) for g in groups]) / max(1, sum(len(g) for g in groups))
 
     def queues(pool: Sequence[int]) -> list[Queue]:

@@ -37,6 +37,11 @@ NORM_EPSILON = 1e-3  # as trained
 class ConvNorm(nn.Module):
     """Convolution with TensorFlow's "same" padding, then batch norm with fixed statistics."""
 
+    scale: Tensor
+    shift: Tensor
+    mean: Tensor
+    variance: Tensor
+
     def __init__(self, inputs: int, outputs: int, kernel: int, *, stride: int, groups: int, train_affine: bool):
         super().__init__()
         self.kernel, self.stride, self.groups = kernel, stride, groups

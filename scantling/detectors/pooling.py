@@ -28,7 +28,7 @@ def pool(
     aligned: bool,
     level_size: float,
 ) -> Tensor:
-    """(R, channels, cells, cells), each RoI from one level of `features` (finest first, one per stride).
+    """(R, channels, cells, cells) float32, each RoI from one level of `features` (finest first, one per stride).
 
     rois: per image (., 4) in pixels. Level = floor(log2(side / level_size)) held inside the pyramid, side = sqrt(w * h)
     (Lin 2017, eq. 1, where level_size is 56 at stride 4). sampling_ratio 0: as many points as the region has cells.
@@ -37,7 +37,7 @@ def pool(
     images = torch.cat([torch.full_like(r[:, 0], i, dtype=torch.int64) for i, r in enumerate(rois)])
     sides = ((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])).clamp(min=0).sqrt()
     levels = (sides / level_size + 1e-6).log2().floor().clamp(0, len(strides) - 1)
-    pooled = features[0].new_zeros((len(boxes), features[0].shape[1], cells, cells))
+    pooled = boxes.new_zeros((len(boxes), features[0].shape[1], cells, cells))
     for i, stride in enumerate(strides):
         rows = torch.where(levels == i)[0]
         small = features[i].shape[-2] * features[i].shape[-1] <= SMALL_MAP
@@ -48,8 +48,8 @@ def pool(
             )
         else:
             indexed = torch.cat([images[rows, None].to(boxes), boxes[rows]], dim=1)
-            part = roi_align(features[i], indexed.to(features[i]), cells, 1 / stride, sampling_ratio, aligned)
-        pooled[rows] = part.to(pooled)
+            part = roi_align(features[i].float(), indexed, cells, 1 / stride, sampling_ratio, aligned)
+        pooled[rows] = part.to(pooled)  # under autocast the products are half precision
     return pooled
 
 
@@ -61,7 +61,7 @@ def align_small(
     feature (B, channels, H, W); boxes (R, 4) pixels; images (R,) ascending positions in the batch; scale = cells/pixel.
     """
     b, channels, height, width = feature.shape
-    boxes = boxes.detach().to(feature)
+    boxes = boxes.detach()
     shift = 0.5 if aligned else 0.0
     start, extent = boxes[:, :2] * scale - shift, (boxes[:, 2:] - boxes[:, :2]) * scale
     if not aligned:
@@ -69,7 +69,7 @@ def align_small(
     across = _axis_weights(start[:, 0], extent[:, 0], width, cells, points)
     down = _axis_weights(start[:, 1], extent[:, 1], height, cells, points)
     counts = images.bincount(minlength=b).tolist()
-    rows_first = feature.permute(0, 2, 3, 1)  # no copy in channels_last
+    rows_first = feature.float().permute(0, 2, 3, 1)  # no copy in channels_last
     parts = []
     for one, wx, wy in zip(rows_first, across.split(counts), down.split(counts), strict=True):
         lines = (wy.reshape(-1, height) @ one.reshape(height, -1)).reshape(-1, cells, width, channels)

@@ -38,7 +38,7 @@ class ResNet(nn.Module):
         self._skipped = skipped
         for block in (b for stage in self.stages for b in stage):
             # A random start has no statistics to hold the sums of the residual branches down; files overwrite this.
-            (block.bn3 if name == "resnet50" else block.bn2).weight.fill_(0.5)
+            nn.init.constant_(getattr(block, "bn3" if name == "resnet50" else "bn2").weight, 0.5)
         for part in (self.conv1, *self.stages)[:frozen_stages]:
             part.requires_grad_(False)
 

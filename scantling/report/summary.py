@@ -20,11 +20,12 @@ QUALITY = ("precision", "recall", "boxes_per_image", "mean_iou")
 
 
 def summarize(study: StudyParams, results: Sequence[Result], baseline: str) -> dict[str, Any]:
-    """study, title, baseline; groups (runs that are compared, with means and paired gains); runs; sharing."""
+    """study, title, baseline; measured (how); groups (runs that are compared: means, paired gains); runs; sharing."""
     return {
         "study": study.name,
         "title": study.title,
         "baseline": baseline,
+        "measured": _measured(results),
         "groups": [_group(members, baseline) for members in groups(results)],
         "runs": [_run(result, results, baseline) for result in results],
         "sharing": _sharing(results),
@@ -63,6 +64,18 @@ def table(summary: dict[str, Any]) -> pd.DataFrame:
         row |= {f"{stage}_seconds": value for stage, value in run["seconds"].items()}
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def _measured(results: Sequence[Result]) -> list[dict[str, Any]]:
+    """The distinct ways in which the runs were evaluated; normally one, none if provenance is missing."""
+    names = ("subset", "score_threshold", "nms_iou", "limit")
+    found = []
+    for result in results:
+        params = result.provenance.get("evaluate", {}).get("params", {}).get("params")
+        settings = {name: params[name] for name in names} if params else None
+        if settings is not None and settings not in found:
+            found.append(settings)
+    return found
 
 
 def _group(members: Sequence[Result], baseline: str) -> dict[str, Any]:

@@ -194,6 +194,18 @@ def test_features_have_the_strides_they_say(detector):
     assert [tuple(f.shape[-2:]) for f in features] == [(96 // s, 64 // s) for s in detector.strides]
 
 
+def test_half_precision_keeps_coordinates(detector, images, targets):
+    plain = losses(detector, [f.detach() for f in detector.features(images, SIZES)], targets)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        features = detector.features(images, SIZES)
+        found = losses(detector, features, targets)
+        detections = detector.detect(features, SIZES, score_threshold=0.1)
+    sum(found.values()).backward()
+    for name in plain:
+        torch.testing.assert_close(found[name].float(), plain[name], rtol=0.2, atol=0.05)
+    assert all(d.boxes.dtype == torch.float32 and d.scores.dtype == torch.float32 for d in detections)
+
+
 def test_one_class(images, targets):
     for name in ("faster_rcnn_lite", "retinanet_lite"):
         detector = small(name, classes=("thing",))
@@ -207,3 +219,11 @@ def test_a_box_outside_of_the_image_does_no_harm(detector, images):
     far = [Target.of(torch.tensor([[900.0, 900, 910, 910]]), torch.tensor([0]))] * 2
     found = losses(detector, detector.features(images, SIZES), far)
     assert all(loss.isfinite() and loss < 100 for loss in found.values())
+
+
+def test_a_box_without_area_does_no_harm(detector, images, targets):
+    flat = Target.of(torch.tensor([[20.0, 20, 20, 60], [10, 12, 44, 40]]), torch.tensor([0, 1]))
+    found = losses(detector, detector.features(images, SIZES), [flat, targets[1]])
+    sum(found.values()).backward()
+    assert all(loss.isfinite() for loss in found.values())
+    assert detector.neck.layer_blocks[0][0].weight.grad.isfinite().all()

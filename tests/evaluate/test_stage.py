@@ -1,8 +1,6 @@
-"""stages/evaluate.py from the command line, on a detector that was never trained."""
+"""stages/evaluate.py with its command line, on a detector that was never trained."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
@@ -11,6 +9,8 @@ import pytest
 from scantling import checkpoint
 from scantling.evaluate import coco
 from scantling.report.study import Run
+from scantling.stage import run as run_stage
+from stages.evaluate import evaluate
 from tests import toy
 from tests.report import synthetic
 
@@ -42,18 +42,16 @@ def arguments(tmp_path_factory) -> tuple[Path, list[str]]:
     return folder, [part for name, path in inputs.items() for part in (f"--{name}", str(path))]
 
 
-def evaluate(folder: Path, options: list[str], out: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(PROJECT / "stages/evaluate.py"), *options, "--out", out]
-    environment = {
-        "PYTHONPATH": str(PROJECT), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1", "SCANTLING_DEVICE": "cpu",
-    }  # fmt: skip
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+@pytest.fixture(autouse=True)
+def elsewhere(arguments, monkeypatch):
+    """Stages write logs/ into the working folder."""
+    monkeypatch.chdir(arguments[0])
+    monkeypatch.setenv("SCANTLING_DEVICE", "cpu")
 
 
 def test_files_of_the_stage(arguments):
     folder, options = arguments
-    done = evaluate(folder, options, "out")
-    assert done.returncode == 0, done.stderr
+    run_stage(evaluate, [*options, "--out", "out"])
     out = folder / "out"
     files = {"metrics.json", "per_class.csv", "detections.parquet", "label_quality.json", "provenance.json"}
     assert {path.name for path in out.iterdir()} == files
@@ -82,8 +80,7 @@ def test_files_of_the_stage(arguments):
 def test_same_bytes_again(arguments):
     folder, options = arguments
     for out in ("first", "second"):
-        done = evaluate(folder, options, out)
-        assert done.returncode == 0, done.stderr
+        run_stage(evaluate, [*options, "--out", out])
     for name in ("metrics.json", "per_class.csv", "detections.parquet", "label_quality.json"):
         assert (folder / "first" / name).read_bytes() == (folder / "second" / name).read_bytes()
 
@@ -96,6 +93,6 @@ def test_weights_of_other_classes_are_refused(arguments):
     for role in ("student", "teacher"):
         checkpoint.save_weights(model / f"{role}.safetensors", detector, params, step=1, role=role)
     at = options.index("--model") + 1
-    done = evaluate(folder, [*options[:at], str(model), *options[at + 1 :]], "refused")
-    assert done.returncode == 1 and "trained on classes ['a', 'b']" in done.stderr
+    with pytest.raises(SystemExit, match=r"evaluate: .*trained on classes \['a', 'b'\]"):
+        run_stage(evaluate, [*options[:at], str(model), *options[at + 1 :], "--out", "refused"])
     assert not (folder / "refused").exists()

@@ -101,15 +101,19 @@ def _write_run(results: Path, index: Index, run: Run, rng: np.random.Generator) 
     (folder / "label_quality.json").write_text(json.dumps(quality))
     rows = pd.concat([result.per_class.assign(model=role) for role, result in scored.items()])
     rows[["model", *coco.PER_CLASS_COLUMNS]].to_csv(folder / "per_class.csv", index=False)
-    _provenance(folder, "evaluate", 2.0, {"params": {"subset": "test"}})
+    _provenance(
+        folder, "evaluate", 2.0, {"params": {"subset": "test", "score_threshold": 0.05, "nms_iou": 0.5, "limit": 100}}
+    )
 
 
 def _split(index: Index, run: Run) -> pd.DataFrame:
-    """percent_*: some images keep all boxes, the others none; missing_*: every image keeps its first box."""
+    """percent_*: some images keep all boxes, the others none; full: all is kept; missing_*: the first box."""
     train = index.images.loc[index.images["subset"] == "train", "image_id"]
     boxes = index.boxes[index.boxes["image_id"].isin(train)]
     if run.split.startswith("percent"):
         kept = boxes[boxes["image_id"] % 4 == run.fold % 4]
+    elif run.split == "full":
+        kept = boxes
     else:
         kept = boxes.groupby("image_id").head(1)
     rows = kept[["image_id", "box_id", "label", *XYXY]].assign(labeled=True)

@@ -1,0 +1,155 @@
+"""Speed of a training step and of pseudo-labeling, as ratios to the bare model on ready tensors.
+
+    python benchmarks/throughput.py [--repeats 5] [--steps 10]
+
+Same model, batch and thread count on both sides, alternating in one process; the ratio of each pair is printed with
+its median. The bare training loop does forward, backward, clipping and the optimizer; scantling's adds decoding,
+views, collation, the moving average, the finite check and the log. The bare labeling loop does features, detection
+and box spread; scantling's adds decoding, resizing and the table. Scenes are the embedded digits.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch import nn
+
+from scantling import detectors, predict, pseudo, train
+from scantling.augment.views import ViewParams
+from scantling.data import check, digits, formats
+from scantling.data import split as splits
+from scantling.data.loader import Pool
+from scantling.methods import supervised
+from scantling.pseudo import PseudoLabelParams
+from scantling.target import Target
+
+ROOT = Path(__file__).parents[1]
+CLASSES = ("zero", "one", "two", "three", "seven")
+
+
+def bare_training(student: nn.Module, params: train.TrainingParams, image_px: int) -> Callable[[int], None]:
+    student = copy.deepcopy(student).to(memory_format=torch.channels_last).train()
+    optimizer = train.make_optimizer(student, params.optimizer)
+    batch, size = params.labeled_per_step, (image_px, image_px)
+    images = torch.randint(0, 256, (batch, 3, *size), dtype=torch.uint8)
+    corner = torch.rand((6, 2)) * (image_px - 50)
+    targets = [Target.of(torch.cat([corner, corner + 40], 1), torch.arange(6) % len(CLASSES)) for _ in range(batch)]
+
+    def loop(steps: int) -> None:
+        for _ in range(steps):
+            losses = student.losses(student.features(images, [size] * batch), targets, [size] * batch)
+            optimizer.zero_grad(set_to_none=True)
+            torch.stack(list(losses.values())).sum().backward()
+            nn.utils.clip_grad_norm_(student.parameters(), params.clip_norm or 1e9)
+            optimizer.step()
+
+    return loop
+
+
+def our_training(
+    student: nn.Module, params: train.TrainingParams, views: ViewParams, pool: Pool, folder: Path
+) -> Callable[[int], None]:
+    def loop(steps: int) -> None:
+        trained = copy.deepcopy(student)
+        train.run(
+            student=trained, average=copy.deepcopy(student), labeler=None,
+            method=supervised.Method(supervised.Params(), CLASSES, None), pool=pool, views=views,
+            params=params.model_copy(update={"steps": steps}), seed=0, device="cpu", work=folder / "work", what="train",
+        )  # fmt: skip
+
+    return loop
+
+
+def bare_labeling(detector: nn.Module, params: PseudoLabelParams, image_px: int) -> Callable[[int], None]:
+    batch, size = params.batch_size, (image_px, image_px)
+    images = torch.randint(0, 256, (batch, 3, *size), dtype=torch.uint8)
+
+    def loop(batches: int) -> None:
+        with torch.inference_mode():
+            for _ in range(batches):
+                features = detector.features(images, [size] * batch)
+                found = detector.detect(
+                    features, [size] * batch, score_threshold=params.score_floor, nms_iou=params.nms_iou, limit=params.limit
+                )
+                pseudo.box_spread(
+                    detector, features, found, [size] * batch,
+                    times=params.jitter_times, fraction=params.jitter_fraction, score_above=params.spread_from,
+                )  # fmt: skip
+
+    return loop
+
+
+def our_labeling(
+    detector: nn.Module, params: PseudoLabelParams, table: pd.DataFrame, root: Path, input: object
+) -> Callable[[int], None]:
+    def loop(batches: int) -> None:
+        rows = table.iloc[: batches * params.batch_size]
+        predict.pseudo_labels(detector, rows, root, input=input, params=params, device="cpu")
+
+    return loop
+
+
+def compare(name: str, bare: Callable[[int], None], ours: Callable[[int], None], count: int, repeats: int) -> None:
+    """Print seconds of both and the ratio bare/ours (1 = no overhead) of each pair, alternating which goes first."""
+    bare(2), ours(2)
+    ratios = []
+    for repeat in range(repeats):
+        seconds = {}
+        for label, loop in (("bare", bare), ("ours", ours))[:: 1 if repeat % 2 == 0 else -1]:
+            start = time.perf_counter()
+            loop(count)
+            seconds[label] = time.perf_counter() - start
+        ratios.append(seconds["bare"] / seconds["ours"])
+        print(f"{name}: bare {seconds['bare'] / count:.3f} s, scantling {seconds['ours'] / count:.3f} s a batch")
+    print(f"{name}: throughput over the bare model's: median {statistics.median(ratios):.3f} of {[round(r, 3) for r in ratios]}")
+
+
+def scenes(folder: Path) -> tuple[Path, pd.DataFrame, pd.DataFrame]:
+    """Generated digits: the image folder, the training images' rows, and a split that keeps every box."""
+    digits.write(digits.DigitsParams.load(ROOT / "params/generate/digits.yaml"), folder / "digits")
+    source = folder / "data.yaml"
+    source.write_text(f"format: coco\nroot: {folder / 'digits'}\nsubsets: {{train: annotations/instances_train.json}}\n")
+    params = formats.DataParams.load(source)
+    index, _ = check.check(formats.read(params), params)
+    split, _ = splits.make(index, splits.FullParams(protocol="full"), fold=1)
+    return index.root, index.images, split
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=10, help="batches a measurement")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    detector_params = detectors.DetectorParams.load(ROOT / "params/detectors/faster_rcnn_lite.yaml")
+    training = train.TrainingParams.load(f"{ROOT}/params/training/digits.yaml:burn_in")
+    views = ViewParams.load(f"{ROOT}/params/training/digits.yaml:views")
+    labeling = PseudoLabelParams.load(ROOT / "params/pseudo_label.yaml")
+    detector = detectors.build(detector_params, CLASSES, pretrained=True)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        root, images, split = scenes(folder)
+        pool = Pool.of(root, images, split, keep_empty=True)
+        px = views.weak.short_px[0]  # type: ignore[index]
+        compare(
+            "training step", bare_training(detector, training, px), our_training(detector, training, views, pool, folder),
+            arguments.steps, arguments.repeats,
+        )  # fmt: skip
+        quiet = detector.eval()
+        compare(
+            "pseudo-labeling", bare_labeling(quiet, labeling, detector_params.input.short_px),
+            our_labeling(quiet, labeling, images, root, detector_params.input), arguments.steps, arguments.repeats,
+        )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""From a split to batches."""
+
+from pathlib import Path
+
+import torch
+
+from scantling.augment.views import ViewParams
+from scantling.data import loader, sampler
+from tests import toy
+
+
+def steps(pool: loader.Pool, first: int = 0, last: int = 3, views: ViewParams = toy.VIEWS) -> list[loader.TrainingStep]:
+    stream = sampler.steps(pool.labeled, pool.unlabeled, labeled_per_step=2, unlabeled_per_step=2, seed=3)
+    asked = {"labeled_views": ("labeled",), "unlabeled_views": ("weak", "strong")}
+    return list(loader.training_steps(pool, views, **asked, stream=stream, first=first, last=last, seed=3))
+
+
+def test_pool_keeps_what_the_split_keeps(tmp_path: Path) -> None:
+    pool = toy.pool(tmp_path)
+    assert pool.labeled == [0, 1, 2, 3] and pool.unlabeled == [4, 5, 6, 7]
+    assert len(pool.truth(0)[0]) == 2 and pool.truth(3)[0].shape == (0, 4)  # image 3 is labeled and keeps no box
+    assert pool.truth(5)[0].shape == (0, 4)
+    assert toy.pool(tmp_path, keep_empty=False).labeled == [0, 1, 2]
+
+
+def test_unlabeled_images_bring_no_box_and_two_views(tmp_path: Path) -> None:
+    for step in steps(toy.pool(tmp_path)):
+        assert set(step.labeled) == {"labeled"} and set(step.unlabeled) == {"weak", "strong"}
+        weak, strong = step.unlabeled["weak"], step.unlabeled["strong"]
+        assert weak.image_ids == strong.image_ids
+        assert all(len(t) == 0 for t in weak.targets + strong.targets)
+
+
+def test_a_resumed_stream_gives_the_same_steps(tmp_path: Path) -> None:
+    pool = toy.pool(tmp_path)
+    whole, rest = steps(pool), steps(pool, first=2)
+    for view in ("weak", "strong"):
+        assert torch.equal(whole[2].unlabeled[view].images, rest[0].unlabeled[view].images)
+    assert torch.equal(whole[2].labeled["labeled"].images, rest[0].labeled["labeled"].images)
+
+
+def test_padding_is_zero_and_sizes_say_what_is_image(tmp_path: Path) -> None:
+    for step in steps(toy.pool(tmp_path)):
+        batch = step.unlabeled["strong"]
+        for image, (height, width) in zip(batch.images, batch.sizes, strict=True):
+            assert image[:, height:].sum() == 0 and image[:, :, width:].sum() == 0
+
+
+def test_strong_may_share_the_geometry_of_weak(tmp_path: Path) -> None:
+    shared = ViewParams.model_validate(
+        toy.VIEWS.model_dump() | {"strong": {"same_geometry": True, "jitter": {"probability": 1, "brightness": 0.5}}}
+    )
+    for step in steps(toy.pool(tmp_path), views=shared):
+        weak, strong = step.unlabeled["weak"], step.unlabeled["strong"]
+        assert torch.equal(weak.matrices, strong.matrices) and not torch.equal(weak.images, strong.images)
+
+
+def test_a_box_mostly_outside_is_neither_target_nor_background() -> None:
+    boxes = torch.tensor([[0, 0, 10, 10], [8, 0, 28, 10], [30, 0, 40, 10.0]])
+    labels = torch.arange(3)
+    seen, kept, rest = loader.seen_boxes(boxes, labels, torch.eye(3, dtype=torch.float64), (10, 12), min_visible=0.3)
+    assert torch.equal(seen, boxes[:1]) and kept.tolist() == [0]
+    torch.testing.assert_close(rest, torch.tensor([[8, 0, 12, 10.0]]))

@@ -1,0 +1,180 @@
+"""The real stages under both engines, on a handful of tiny digits scenes: every artefact, no-ops, edits, kills."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from scantling.stage import digest
+
+ROOT = Path(__file__).resolve().parents[2]
+PARTS = (
+    "scantling", "stages", "params", "workflow", "profiles", "Snakefile", "dvc.yaml", ".dvcignore", ".gitignore",
+    ".dvc/config", ".dvc/.gitignore",
+)  # fmt: skip
+SEMI, SPARSE = "digits-images_5-f1", "digits-drop_50-f1"
+STUDY = {
+    "name": "smoke",
+    "title": "Smoke",
+    "data": "digits",
+    "detectors": ["faster_rcnn_lite"],
+    "training": "digits",
+    "folds": [1],
+    "seeds": [0],
+    "grid": [
+        {"splits": ["images_5"], "methods": ["supervised", "soft_teacher"]},
+        {"splits": ["drop_50"], "detectors": ["retinanet_lite"], "training": "digits_sparse", "methods": ["co_mining"]},
+    ],
+}
+SOFT = f"{SEMI}-faster_rcnn_lite-digits-soft_teacher-s0"
+
+
+def edit(path: Path, **values: object) -> None:
+    content = yaml.safe_load(path.read_text())
+    for key, value in values.items():
+        *sections, last = key.split("__")
+        place = content
+        for section in sections:
+            place = place[section]
+        place[last] = value
+    path.write_text(yaml.safe_dump(content))
+
+
+class Project:
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.environment = os.environ | {
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "PYTHONPATH": str(folder),
+            "OMP_NUM_THREADS": "1",
+        }
+
+    def run(self, *command: str, fails: bool = False) -> str:
+        done = subprocess.run(
+            command, cwd=self.folder, env=self.environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        assert (done.returncode != 0) == fails, done.stdout[-4000:]
+        return done.stdout
+
+    def snakemake(self, *arguments: str, fails: bool = False) -> str:
+        return self.run("snakemake", "--cores", "2", *arguments, fails=fails)
+
+    def dvc_ran(self, *arguments: str) -> set[str]:
+        return set(re.findall(r"Running stage '([^']+)'", self.run("dvc", "repro", *arguments)))
+
+    def stale(self) -> set[str]:
+        status = json.loads(self.run("dvc", "status", "--json"))
+        return set(status)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    folder = tmp_path_factory.mktemp("whole") / "project"
+    for part in PARTS:
+        source, target = ROOT / part, folder / part
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy2(source, target)
+    edit(folder / "params/generate/digits.yaml", scenes={"train": 12, "val": 4, "test": 5}, image_px=96, digit_px=[18, 40])
+    for recipe in ("digits", "digits_sparse"):
+        file = folder / f"params/training/{recipe}.yaml"
+        edit(file, burn_in__steps=3, retrain__steps=3, burn_in__labeled_per_step=2)
+        edit(file, retrain__labeled_per_step=2, retrain__unlabeled_per_step=2, retrain__checkpoint_every_steps=2)
+    (folder / "params/studies/smoke.yaml").write_text(yaml.safe_dump(STUDY))
+    made = Project(folder)
+    for command in ("git init -q", "git config user.email a@b.c", "git config user.name n"):
+        made.run(*command.split())
+    made.run(sys.executable, "-m", "workflow.study", "params/studies/smoke.yaml")
+    made.run("git", "add", "-A")
+    made.run("git", "commit", "-qm", "start")
+    yield made
+
+
+def test_the_whole_pipeline(project: Project) -> None:
+    """One story, told in order: each act starts from what the one before it left."""
+    project.snakemake()
+    results = project.folder / "results"
+    for name in ("student", "teacher"):
+        assert (results / f"retrain/{SOFT}/{name}.safetensors").stat().st_size > 1e6
+    metrics = json.loads((results / f"evaluate/{SOFT}/metrics.json").read_text())
+    assert set(metrics) >= {"student", "teacher", "pseudo"} and len(metrics["teacher"]) == 12
+    refined = pd.read_parquet(results / f"polish/{SOFT}/refined.parquet")
+    assert {"source", "refined_score", "weight", "for_objectness", "for_class", "for_box", "ignore"} <= set(refined)
+    history = pd.read_csv(results / f"retrain/{SOFT}/history.tsv", sep="\t")
+    assert history["pseudo_boxes"].notna().any() and history["unlabeled/class"].notna().any()
+    page = (results / "report/smoke/index.html").read_text()
+    assert "soft_teacher" in page and "co_mining" in page
+    assert (results / f"split/{SPARSE}/split.parquet").is_file()
+    for folder in results.glob("*/*"):
+        assert json.loads((folder / "provenance.json").read_text())["seconds"] >= 0, folder
+    # the burn-in and its pseudo labels are shared by the methods
+    assert len(list((results / "burn_in").iterdir())) == len(list((results / "pseudo_label").iterdir())) == 2
+
+    assert project.dvc_ran() == set()  # act 2: the other engine agrees that nothing is left to do
+    assert "Nothing to be done" in project.snakemake()
+
+    before = digest(results / f"retrain/{SOFT}/teacher.safetensors")  # act 3: one value, under dvc
+    edit(project.folder / "params/methods/soft_teacher.yaml", unlabeled_weight=2.5)
+    chain = {f"{stage}@{SOFT}" for stage in ("polish", "retrain", "evaluate")}
+    ran = project.dvc_ran()
+    # polish writes the same table again, so nothing but the trained model and what follows from it is new
+    assert ran == chain | {"report@smoke"}
+    assert digest(results / f"retrain/{SOFT}/teacher.safetensors") != before
+    assert "Nothing to be done" in project.snakemake()
+
+    edit(project.folder / "params/training/digits.yaml", retrain__steps=40)  # act 4: killed under Snakemake
+    shutil.rmtree(project.folder / "work", ignore_errors=True)
+    kill_when(project, ["snakemake", "--cores", "1", f"retrain@{SOFT}"], project.folder / "work/retrain")
+    text = project.run("dvc", "repro", "--single-item", f"retrain@{SOFT}")
+    assert re.search(r"resumed at step \d+", text)
+    resumed = digest(results / f"retrain/{SOFT}/student.safetensors")
+    assert not list((project.folder / "work/retrain").glob("*/last.pt"))
+    project.run(*by_hand(project, f"retrain@{SOFT}", "results/again"))
+    assert digest(project.folder / "results/again/student.safetensors") == resumed
+
+    edit(project.folder / "params/methods/soft_teacher.yaml", unlabeled_weigth=1.0)  # act 5: a typo ends in one sentence
+    text = project.snakemake(fails=True)
+    assert "unknown parameter `unlabeled_weigth`; did you mean `unlabeled_weight`?" in text
+
+
+def by_hand(project: Project, stage: str, out: str) -> list[str]:
+    """The stage's own command with another place to write to."""
+    lock = yaml.safe_load((project.folder / "dvc.lock").read_text())
+    words = lock["stages"][stage]["cmd"].split()
+    return [sys.executable, *words[1:-1], out]
+
+
+def kill_when(project: Project, command: list[str], work: Path) -> None:
+    """Start, wait for the first checkpoint, and kill -9 the whole family."""
+    running = subprocess.Popen(
+        command, cwd=project.folder, env=project.environment, start_new_session=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    limit = time.monotonic() + 240
+    while not list(work.glob("*/last.pt")):
+        assert running.poll() is None and time.monotonic() < limit, "no checkpoint was written"
+        time.sleep(0.05)
+    os.killpg(running.pid, signal.SIGKILL)
+    running.wait()
+    # a stage may have its own process group: none of this project may live on
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if process.joinpath("cwd").resolve() == project.folder:
+                os.kill(int(process.name), signal.SIGKILL)
+        except OSError:
+            continue
+    time.sleep(0.5)

@@ -1,0 +1,67 @@
+"""The page in a real browser: nothing on its console, nothing to scroll sideways on a phone."""
+
+import html
+import re
+import shutil
+import subprocess
+
+import pytest
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+PHONE_PX = 390
+# The page in a frame of a phone's width: a headless window cannot be that narrow. The frame's document is measured
+# when it has loaded, and the answer stands in the body, which --dump-dom prints.
+FRAME = """<!doctype html><body>
+<iframe id="page" style="width:{width}px;height:800px;border:0" srcdoc="{page}"></iframe>
+<p id="answer">not measured</p><script>
+document.getElementById("page").onload = event => {{
+  const root = event.target.contentDocument.documentElement;
+  const wide = [...root.querySelectorAll("main *")].filter(e => {{
+    const scrolls = e.closest(".wide, .charts, .sheet");
+    return !scrolls && e.getBoundingClientRect().right > {width} + 0.5;
+  }});
+  const first = wide.slice(0, 3).map(e => e.outerHTML.slice(0, 80));
+  document.getElementById("answer").textContent =
+    `width ${{root.clientWidth}} content ${{root.scrollWidth}} wide ${{wide.length}} ${{first}}`;
+}};
+</script>"""
+
+
+@pytest.fixture(scope="module")
+def browser():
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if found is None:
+        pytest.skip(f"no browser here to open the report with: install one of {', '.join(BROWSERS)}")
+    return found
+
+
+def opened(browser, path, profile):
+    """(DOM after loading, what the console said)."""
+    quiet = "--disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update"
+    command = [browser, "--headless", "--no-sandbox", *quiet.split(), "--disable-sync", f"--user-data-dir={profile}"]
+    command += ["--enable-logging=stderr", "--virtual-time-budget=5000", "--dump-dom", path.as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+
+
+def test_console_stays_silent(browser, made, tmp_path):
+    dom, console = opened(browser, made.out / "index.html", tmp_path / "profile")
+    assert "Every run" in dom and console == []
+
+
+def test_console_is_heard(browser, tmp_path):
+    """The check above can fail: a page with an error is noticed."""
+    bad = tmp_path / "bad.html"
+    bad.write_text("<script>console.error('seen'); undefinedFunction()</script>")
+    assert len(opened(browser, bad, tmp_path / "profile")[1]) == 2
+
+
+def test_fits_a_phone(browser, made, tmp_path):
+    page = html.escape((made.out / "index.html").read_text())
+    frame = tmp_path / "frame.html"
+    frame.write_text(FRAME.format(width=PHONE_PX, page=page))
+    dom, _ = opened(browser, frame, tmp_path / "profile")
+    width, content, wide = re.search(r'id="answer">width (\d+) content (\d+) wide (.*)', dom).groups()
+    assert int(width) <= PHONE_PX and int(content) <= int(width), wide
+    assert wide.startswith("0 "), wide

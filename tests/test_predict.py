@@ -1,0 +1,61 @@
+"""Boxes found in a resized view come back in original pixels, whatever the batch."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from scantling import predict, pseudo
+from scantling.candidates import CandidateTable
+from scantling.pseudo import PseudoLabelParams
+from tests import toy
+
+PARAMS = PseudoLabelParams.load(toy.ROOT / "params/pseudo_label.yaml")
+
+
+def find(folder: Path, batch_size: int) -> pd.DataFrame:
+    images, _ = toy.tables(folder)
+    params = toy.detector_params("faster_rcnn_lite")
+    return predict.predict(
+        toy.detector("faster_rcnn_lite"), images, folder, input=params.input, batch_size=batch_size, workers=0,
+        score_threshold=0.05, nms_iou=0.5, limit=20, device="cpu",
+    )  # fmt: skip
+
+
+def test_the_batch_size_changes_nothing(tmp_path: Path) -> None:
+    one, three = find(tmp_path, 1), find(tmp_path, 3)
+    assert len(one) and one["image_id"].tolist() == three["image_id"].tolist()
+    np.testing.assert_allclose(one[["x1", "y1", "x2", "y2"]], three[["x1", "y1", "x2", "y2"]], atol=0.05)
+    assert (one["x2"] <= 80).all() and (one["y2"] <= 64).all() and (one[["x1", "y1"]] >= 0).all().all()
+
+
+def test_pseudo_labels_have_a_spread_where_asked_and_do_not_depend_on_the_order(tmp_path: Path) -> None:
+    images, _ = toy.tables(tmp_path)
+    params = toy.detector_params("faster_rcnn_lite")
+    asked = PARAMS.model_copy(update={"spread_from": 0.3, "batch_size": 3, "limit": 10})
+
+    def label(rows: pd.DataFrame) -> pd.DataFrame:
+        model = toy.detector("faster_rcnn_lite")
+        return predict.pseudo_labels(model, rows, tmp_path, input=params.input, params=asked, device="cpu")
+
+    there, back = label(images), label(images.iloc[::-1])
+    assert there.columns.tolist() == list(pseudo.COLUMNS)
+    np.testing.assert_allclose(there["spread"], back["spread"], atol=1e-3)
+    measured = there["spread"].notna()
+    assert (there.loc[~measured, "score"] <= 0.3).all() and (there.loc[measured, "spread"] >= 0).all()
+
+
+def test_no_image_and_no_box_give_an_empty_table(tmp_path: Path) -> None:
+    empty = pseudo.gather([])
+    assert len(empty) == 0 and empty.columns.tolist() == list(pseudo.COLUMNS)
+    assert len(CandidateTable(empty).of(3)) == 0
+    summary = pseudo.summarize(empty, 0, ("a",), [0.5])
+    assert summary["thresholds"] == [{"threshold": 0.5, "boxes_per_image": 0.0, "boxes": {"a": 0}}]
+
+
+def test_summary_counts_above_each_threshold() -> None:
+    row = {"image_id": 1, "x1": 0, "y1": 0, "x2": 1, "y2": 1, "spread": 0}
+    table = pd.DataFrame([{**row, "label": 0, "score": 0.4}, {**row, "label": 1, "score": 0.8}])
+    grid = pseudo.summarize(table, 2, ("a", "b"), [0.3, 0.5])["thresholds"]
+    assert [g["boxes"] for g in grid] == [{"a": 1, "b": 1}, {"a": 0, "b": 1}]
+    assert [g["boxes_per_image"] for g in grid] == [1.0, 0.5]

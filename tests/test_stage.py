@@ -1,0 +1,81 @@
+"""A stage as a user runs it: options from the signature, one sentence on bad input, all or nothing on disk."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from scantling import stage
+from scantling.params import Params
+
+
+class Numbers(Params):
+    factor: int
+
+
+def double(source: Path, numbers: Numbers, out: Path, times: int = 1) -> None:
+    (out / "result.txt").write_text(str(int(source.read_text()) * numbers.factor * times))
+
+
+def fail(source: Path, out: Path) -> None:
+    (out / "half.txt").write_text("half")
+    raise stage.BadInput(f"{source}: 7 is odd; give an even number")
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    Path("in.txt").write_text("7")
+    Path("p.yaml").write_text("factor: 3")
+    return tmp_path
+
+
+def test_writes_everything_with_provenance() -> None:
+    stage.run(double, "--source in.txt --numbers p.yaml --times 2 --out deep/o".split())
+    assert Path("deep/o/result.txt").read_text() == "42"
+    record = json.loads(Path("deep/o/provenance.json").read_text())
+    assert record["params"] == {"numbers": {"factor": 3}, "times": 2}
+    assert record["inputs"]["source"]["sha256"] == stage.digest(Path("in.txt"))
+    assert record["seconds"] >= 0 and record["peak_memory_mib"] > 0 and record["versions"]["torch"]
+    assert [p.name for p in Path("deep").iterdir()] == ["o"]
+
+
+def test_replaces_an_earlier_result_as_a_whole() -> None:
+    Path("o").mkdir()
+    Path("o/old.txt").write_text("old")
+    stage.run(double, "--source in.txt --numbers p.yaml --out o".split())
+    assert sorted(p.name for p in Path("o").iterdir()) == ["provenance.json", "result.txt"]
+
+
+def test_a_failure_leaves_the_earlier_result_alone_and_says_one_sentence() -> None:
+    Path("o").mkdir()
+    Path("o/old.txt").write_text("old")
+    with pytest.raises(SystemExit, match=r"^fail: in.txt: 7 is odd; give an even number$"):
+        stage.run(fail, "--source in.txt --out o".split())
+    assert [p.name for p in Path("o").iterdir()] == ["old.txt"]
+
+
+def test_missing_input_and_wrong_parameter_are_named() -> None:
+    with pytest.raises(SystemExit, match="--source nowhere.txt: there is no such file"):
+        stage.run(double, "--source nowhere.txt --numbers p.yaml --out o".split())
+    Path("p.yaml").write_text("facto: 3")
+    with pytest.raises(SystemExit, match="unknown parameter `facto`; did you mean `factor`?"):
+        stage.run(double, "--source in.txt --numbers p.yaml --out o".split())
+
+
+def test_help_tells_the_options(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        stage.run(double, ["--help"])
+    text = capsys.readouterr().out
+    assert end.value.code == 0 and "--numbers FILE[:SECTION]" in text and "--out PATH" in text
+
+
+def test_a_digest_sees_content_and_names_but_not_provenance() -> None:
+    folder = Path("d")
+    folder.mkdir()
+    (folder / "a").write_text("1")
+    first = stage.digest(folder)
+    (folder / "provenance.json").write_text("{}")
+    assert stage.digest(folder) == first
+    (folder / "a").rename(folder / "b")
+    assert stage.digest(folder) != first
