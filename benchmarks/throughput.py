@@ -77,7 +77,11 @@ def bare_labeling(detector: nn.Module, params: PseudoLabelParams, image_px: int)
             for _ in range(batches):
                 features = detector.features(images, [size] * batch)
                 found = detector.detect(
-                    features, [size] * batch, score_threshold=params.score_floor, nms_iou=params.nms_iou, limit=params.limit
+                    features,
+                    [size] * batch,
+                    score_threshold=params.score_floor,
+                    nms_iou=params.nms_iou,
+                    limit=params.limit,
                 )
                 pseudo.box_spread(
                     detector, features, found, [size] * batch,
@@ -109,14 +113,18 @@ def compare(name: str, bare: Callable[[int], None], ours: Callable[[int], None],
             seconds[label] = time.perf_counter() - start
         ratios.append(seconds["bare"] / seconds["ours"])
         print(f"{name}: bare {seconds['bare'] / count:.3f} s, scantling {seconds['ours'] / count:.3f} s a batch")
-    print(f"{name}: throughput over the bare model's: median {statistics.median(ratios):.3f} of {[round(r, 3) for r in ratios]}")
+    print(
+        f"{name}: throughput over the bare model's: median {statistics.median(ratios):.3f} of {[round(r, 3) for r in ratios]}"
+    )
 
 
 def scenes(folder: Path) -> tuple[Path, pd.DataFrame, pd.DataFrame]:
     """Generated digits: the image folder, the training images' rows, and a split that keeps every box."""
     digits.write(digits.DigitsParams.load(ROOT / "params/generate/digits.yaml"), folder / "digits")
     source = folder / "data.yaml"
-    source.write_text(f"format: coco\nroot: {folder / 'digits'}\nsubsets: {{train: annotations/instances_train.json}}\n")
+    source.write_text(
+        f"format: coco\nroot: {folder / 'digits'}\nsubsets: {{train: annotations/instances_train.json}}\n"
+    )
     params = formats.DataParams.load(source)
     index, _ = check.check(formats.read(params), params)
     split, _ = splits.make(index, splits.FullParams(protocol="full"), fold=1)

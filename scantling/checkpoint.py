@@ -42,7 +42,9 @@ def read_header(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise BadInput(f"{path}: there is no such weights file; run the stage that trains it first") from None
     except Exception as error:  # safetensors raises its own kinds; a missing key is just as foreign a file
-        raise BadInput(f"{path}: not a weights file of scantling ({error}); give one that burn_in or retrain wrote") from None
+        raise BadInput(
+            f"{path}: not a weights file of scantling ({error}); give one that burn_in or retrain wrote"
+        ) from None
 
 
 def load_weights(

@@ -12,7 +12,6 @@ from typing import Any, Self, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-
 P = TypeVar("P", bound="Params")
 
 

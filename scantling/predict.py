@@ -57,7 +57,9 @@ def _run(
     device: str,
     what: str,
 ) -> pd.DataFrame:
-    original = {int(i): (int(h), int(w)) for i, h, w in zip(table["image_id"], table["height"], table["width"], strict=True)}
+    original = {
+        int(i): (int(h), int(w)) for i, h, w in zip(table["image_id"], table["height"], table["width"], strict=True)
+    }
     progress, parts = log.Progress(what, len(table), "images"), []
     detector = detector.to(device).eval()
     with torch.inference_mode():

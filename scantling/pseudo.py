@@ -91,12 +91,16 @@ def gather(parts: list[pd.DataFrame]) -> pd.DataFrame:
     return table(ordered, COLUMNS)
 
 
-def summarize(pseudo: pd.DataFrame, images: int, classes: Sequence[str], thresholds: Sequence[float]) -> dict[str, object]:
+def summarize(
+    pseudo: pd.DataFrame, images: int, classes: Sequence[str], thresholds: Sequence[float]
+) -> dict[str, object]:
     """Boxes an image and per class over a grid of thresholds."""
     grid = []
     for threshold in thresholds:
         kept = pseudo[pseudo["score"] > threshold]
         counts = np.bincount(kept["label"], minlength=len(classes))
         per_class = dict(zip(classes, (int(n) for n in counts), strict=True))
-        grid.append({"threshold": threshold, "boxes_per_image": round(len(kept) / max(images, 1), 4), "boxes": per_class})
+        grid.append(
+            {"threshold": threshold, "boxes_per_image": round(len(kept) / max(images, 1), 4), "boxes": per_class}
+        )
     return {"images": images, "boxes": len(pseudo), "thresholds": grid}

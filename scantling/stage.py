@@ -65,9 +65,12 @@ def call(function: Callable[..., None], values: dict[str, Any]) -> None:
 
 
 def digest(path: Path) -> str:
-    """SHA-256 of a file, or of the names and contents of a folder's files."""
+    """SHA-256 of a file, or of the names and contents of the files that lie directly in a folder.
+
+    Not of those in its subfolders: the report's input is all of results/, and what was read of it has hashes of its own.
+    """
     seen = hashlib.sha256()
-    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    files = sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path]
     for file in files:
         if file.name == "provenance.json":  # when and how long: no input of anything
             continue

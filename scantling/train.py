@@ -44,7 +44,9 @@ class Schedule(Params):
 class EmaParams(Params):
     decay: float = Field(ge=0, lt=1, description="keep rate of the teacher a step")
     warm_up: int = Field(0, ge=0)
-    start: Literal["copy", "continue"] = Field("copy", description="copy the student at step 0, or go on from the start")
+    start: Literal["copy", "continue"] = Field(
+        "copy", description="copy the student at step 0, or go on from the start"
+    )
 
 
 class TrainingParams(Params):
@@ -94,7 +96,9 @@ def make_optimizer(model: nn.Module, params: Optimizer) -> torch.optim.Optimizer
     trunk = [p for n, p in trainable if n.startswith("backbone.")]
     rest = [p for n, p in trainable if not n.startswith("backbone.")]
     rate = params.learning_rate
-    groups = [g for g in ({"params": rest, "lr": rate}, {"params": trunk, "lr": rate * params.backbone_factor}) if g["params"]]
+    groups = [
+        g for g in ({"params": rest, "lr": rate}, {"params": trunk, "lr": rate * params.backbone_factor}) if g["params"]
+    ]
     match params.name:
         case "sgd":
             return torch.optim.SGD(groups, momentum=params.momentum, weight_decay=params.weight_decay)
@@ -222,7 +226,12 @@ def _columns(rows: list[dict[str, float]]) -> list[str]:
 
 
 def _save(
-    work: Path, step: int, student: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer, rows: list[dict[str, float]]
+    work: Path,
+    step: int,
+    student: nn.Module,
+    average: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    rows: list[dict[str, float]],
 ) -> None:
     state = {"student": student.state_dict(), "average": average.state_dict(), "optimizer": optimizer.state_dict()}
     checkpoint.save_state(work / "last.pt", {"step": step, "rows": rows, **state})
@@ -254,7 +263,9 @@ def _dump(work: Path, step: int, losses: dict[str, Tensor], batch: TrainingStep)
         for name, view in group.items()
     }
     values = {name: loss.item() for name, loss in losses.items()}
-    path.write_text(json.dumps({"step": step, "losses": {k: str(v) for k, v in values.items()}, "batch": seen}, indent=1))
+    path.write_text(
+        json.dumps({"step": step, "losses": {k: str(v) for k, v in values.items()}, "batch": seen}, indent=1)
+    )
     return (
         f"loss {', '.join(bad)} is not finite at step {step}; the batch is in {path}; "
         "lower optimizer.learning_rate, set clip_norm, or look at the boxes of that batch"

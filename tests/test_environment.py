@@ -60,7 +60,9 @@ def test_conda_users_get_the_same_pins() -> None:
     assert Requirement(f"python{PROJECT['requires-python']}").specifier.contains(python)
 
 
-@pytest.mark.parametrize("name", ["requirements.txt", "requirements.lock", "environment.yml", "pyproject.toml", "Makefile"])
+@pytest.mark.parametrize(
+    "name", ["requirements.txt", "requirements.lock", "environment.yml", "pyproject.toml", "Makefile"]
+)
 def test_no_address_of_an_index_is_written_down(name: str) -> None:
     found = re.findall(r"https?://\S+|--(?:extra-)?index-url.*|--find-links.*", (ROOT / name).read_text())
     assert not found

@@ -66,9 +66,13 @@ def test_section_of_a_file_and_exponents_that_yaml_reads_as_text(tmp_path: Path)
         Inner.load(f"{path}:c")
 
 
-@pytest.mark.parametrize("file", sorted((Path(__file__).parents[1] / "params/training").glob("*.yaml")), ids=lambda f: f.stem)
+@pytest.mark.parametrize(
+    "file", sorted((Path(__file__).parents[1] / "params/training").glob("*.yaml")), ids=lambda f: f.stem
+)
 def test_committed_recipes_are_valid_and_sourced(file: Path) -> None:
     for section in ("burn_in", "retrain"):
         TrainingParams.load(f"{file}:{section}")
-    values = [line for line in file.read_text().splitlines() if line.startswith(" ") and not line.rstrip().endswith(":")]
+    values = [
+        line for line in file.read_text().splitlines() if line.startswith(" ") and not line.rstrip().endswith(":")
+    ]
     assert all("#" in line for line in values)

@@ -43,7 +43,9 @@ def run(folder: Path, steps: int, **changes: object) -> tuple[train.Training, to
 def test_no_step_leaves_the_weights_alone(tmp_path: Path) -> None:
     trained, start = run(tmp_path, 0)
     for model in (trained.student, trained.teacher):
-        assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), start.state_dict().values(), strict=True))
+        assert all(
+            torch.equal(a, b) for a, b in zip(model.state_dict().values(), start.state_dict().values(), strict=True)
+        )
     assert trained.history.columns.tolist() == ["step"]
 
 

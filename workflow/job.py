@@ -24,6 +24,8 @@ def main(stage: str, log: Path, *options: str) -> int:
     # `python` in dvc.yaml is the one that runs Snakemake, with or without an activated environment
     environment = os.environ | {"PATH": f"{Path(sys.prefix) / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}"}
     environment |= {"PYTHONUNBUFFERED": "1"}
+    # Snakemake says in this variable how many threads the job was given
+    environment.setdefault("SCANTLING_THREADS", os.environ.get("OMP_NUM_THREADS", "1"))
     failed = FAILED / stage
     failed.unlink(missing_ok=True)
     said: list[str] = []

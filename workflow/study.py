@@ -9,6 +9,7 @@ the top of the study. Stages that several runs need appear once in the table.
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -70,41 +71,31 @@ def expand(path: Path) -> dict[str, Any]:
         raise ParamsError(f"{path}: `name` = {study.name!r}: a study is called like its file; write name: {path.stem}")
     table: dict[str, Any] = {"generated": {}, "data": {}, "splits": {}, "burn_ins": {}, "runs": {}}
     for block in study.grid:
-        _add(table, *(getattr(block, a) or getattr(study, a) for a in AXES), block.splits, block.methods, path)
+        axes = {axis: getattr(block, axis) or getattr(study, axis) for axis in AXES}
+        _add(table, axes, block, path)
     runs = {key: {field: run[field] for field in REPORTED} for key, run in table["runs"].items()}
     return {"study": path.as_posix(), **table, "report": {"name": study.name, "title": study.title, "runs": runs}}
 
 
-def _add(
-    table: dict[str, Any],
-    data: str,
-    detectors: tuple[str, ...],
-    training: str,
-    folds: tuple[int, ...],
-    seeds: tuple[int, ...],
-    splits: tuple[str, ...],
-    methods: tuple[str, ...],
-    study: Path,
-) -> None:
+def _add(table: dict[str, Any], axes: dict[str, Any], block: Block, study: Path) -> None:
     """One block of the grid, in the order split, fold, detector, seed, method; rows that are there already stay."""
+    data, training = axes["data"], axes["training"]
+    modules = {method: _module(method, study) for method in block.methods}
     _add_data(table, data, study)
-    _content("training", training, study)
-    for split in splits:
-        _content("splits", split, study)
-        for fold in folds:
-            split_key = f"{data}-{split}-f{fold}"
-            table["splits"].setdefault(split_key, {"data": data, "split": split, "fold": fold})
-            for detector in detectors:
-                _content("detectors", detector, study)
-                for seed in seeds:
-                    stem = f"{split_key}-{detector}-{training}"
-                    start = {"data": data, "split_key": split_key, "detector": detector, "training": training, "seed": seed}
-                    table["burn_ins"].setdefault(f"{stem}-s{seed}", start)
-                    for method in methods:
-                        run = {"data": data, "split": split, "split_key": split_key, "fold": fold, "detector": detector,
-                               "training": training, "burn_in": f"{stem}-s{seed}", "method": method,
-                               "module": _module(method, study), "seed": seed}  # fmt: skip
-                        table["runs"].setdefault(f"{stem}-{method}-s{seed}", run)
+    for folder, names in (("training", [training]), ("splits", block.splits), ("detectors", axes["detectors"])):
+        for name in names:
+            _content(folder, name, study)
+    for split, fold in itertools.product(block.splits, axes["folds"]):
+        split_key = f"{data}-{split}-f{fold}"
+        table["splits"].setdefault(split_key, {"data": data, "split": split, "fold": fold})
+        for detector, seed in itertools.product(axes["detectors"], axes["seeds"]):
+            stem = f"{split_key}-{detector}-{training}"
+            start = {"data": data, "split_key": split_key, "detector": detector, "training": training, "seed": seed}
+            table["burn_ins"].setdefault(f"{stem}-s{seed}", start)
+            for method in block.methods:
+                more = {"split": split, "fold": fold, "burn_in": f"{stem}-s{seed}", "method": method}
+                run = {**start, **more, "module": modules[method]}
+                table["runs"].setdefault(f"{stem}-{method}-s{seed}", run)
 
 
 def _add_data(table: dict[str, Any], data: str, study: Path) -> None:
@@ -115,7 +106,9 @@ def _add_data(table: dict[str, Any], data: str, study: Path) -> None:
     if Path(f"params/generate/{data}.yaml").exists():
         made = f"data/generated/{data}"
         if root.rstrip("/") != made:
-            raise ParamsError(f"params/data/{data}.yaml: `root` = {root!r}: generate writes to {made}; write root: {made}")
+            raise ParamsError(
+                f"params/data/{data}.yaml: `root` = {root!r}: generate writes to {made}; write root: {made}"
+            )
         table["generated"].setdefault(data, {"root": made})
     table["data"].setdefault(data, {"watch": str(content.get("watch") or root).rstrip("/")})
 
@@ -125,7 +118,9 @@ def _module(method: str, study: Path) -> str:
     module = _content("methods", method, study).get("method")
     if not Path(f"scantling/methods/{module}.py").is_file():
         there = ", ".join(sorted(p.stem for p in Path("scantling/methods").glob("[a-z]*.py")))
-        raise ParamsError(f"params/methods/{method}.yaml: `method` = {module!r}: there is no such method; there are {there}")
+        raise ParamsError(
+            f"params/methods/{method}.yaml: `method` = {module!r}: there is no such method; there are {there}"
+        )
     return str(module)
 
 

@@ -87,7 +87,9 @@ def seen_boxes(
 class _ViewDataset(Dataset[tuple[str, dict[str, tuple[Tensor, Tensor, Target]], int]]):
     """Views of one image for (kind, image id, step, position); the draw depends on nothing else."""
 
-    def __init__(self, pool: Pool, params: ViewParams, wanted: dict[str, tuple[str, ...]], seed: int, min_visible: float):
+    def __init__(
+        self, pool: Pool, params: ViewParams, wanted: dict[str, tuple[str, ...]], seed: int, min_visible: float
+    ):
         self.pool, self.params, self.wanted, self.seed, self.min_visible = pool, params, wanted, seed, min_visible
 
     def __getitem__(self, request: tuple[str, int, int, int]):  # type: ignore[override]

@@ -60,7 +60,9 @@ class Method(supervised.Method):
         return losses, {"pseudo_boxes": mined / max(2 * len(weak), 1)}
 
     @torch.no_grad()
-    def _mine(self, student: nn.Module, teacher: nn.Module | None, view: Batch, features: list[Tensor]) -> list[Candidates]:
+    def _mine(
+        self, student: nn.Module, teacher: nn.Module | None, view: Batch, features: list[Tensor]
+    ) -> list[Candidates]:
         """What is found in a view: by the student itself (the paper), a teacher network, or a cached table."""
         p = self.params
         if self.table is not None:
@@ -78,7 +80,9 @@ class Method(supervised.Method):
     def _target(self, truth: Target, found: Candidates) -> Target:
         """The sparse labels, then the surviving mined boxes; uncertain ones are ignored where that is asked for."""
         p = self.params
-        fresh = is_new(truth.boxes, truth.labels, found.boxes, found.labels, p.merge_iou) & box_ops.has_area(found.boxes)
+        fresh = is_new(truth.boxes, truth.labels, found.boxes, found.labels, p.merge_iou) & box_ops.has_area(
+            found.boxes
+        )
         mined = found.keep(fresh & (found.scores > p.mine_score))
         uncertain = fresh & (found.scores <= p.mine_score) & (found.scores > (p.ignore_above or 1.0))
         return Target.of(
@@ -117,6 +121,8 @@ def is_new(truth: Tensor, truth_labels: Tensor, boxes: Tensor, labels: Tensor, i
 
 def _fresh_rows(truth: pd.DataFrame, rows: pd.DataFrame, iou: float) -> list[bool]:
     def tensors(table: pd.DataFrame) -> tuple[Tensor, Tensor]:
-        return torch.tensor(table[XYXY].to_numpy("float32")).reshape(-1, 4), torch.tensor(table["label"].to_numpy("int64"))
+        return torch.tensor(table[XYXY].to_numpy("float32")).reshape(-1, 4), torch.tensor(
+            table["label"].to_numpy("int64")
+        )
 
     return is_new(*tensors(truth), *tensors(rows), iou).tolist()

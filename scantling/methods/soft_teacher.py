@@ -55,7 +55,9 @@ class Method(supervised.Method):
             raise ParamsError("`background: live` asks a live teacher; with `teacher: cached` use cached or off")
         # a class with a threshold of its own has it for objectness too: else its objects are taught as background
         self.class_threshold = torch.tensor([params.class_score_of.get(c, params.class_score) for c in classes])
-        self.objectness_threshold = torch.tensor([params.class_score_of.get(c, params.objectness_score) for c in classes])
+        self.objectness_threshold = torch.tensor(
+            [params.class_score_of.get(c, params.objectness_score) for c in classes]
+        )
         self.table = CandidateTable(refined) if params.teacher == "cached" and refined is not None else None
 
     def step(
@@ -98,7 +100,9 @@ class Method(supervised.Method):
             read = [self.table.of(i).to(device) for i in weak.image_ids]
             return [c.moved(m, s) for c, m, s in zip(read, weak.matrices, weak.sizes, strict=True)]
         p = self.params
-        found = teacher.detect(features, weak.sizes, score_threshold=p.candidate_floor, nms_iou=p.nms_iou, limit=p.limit)
+        found = teacher.detect(
+            features, weak.sizes, score_threshold=p.candidate_floor, nms_iou=p.nms_iou, limit=p.limit
+        )
         if p.box_filter == "spread" and teacher.has_background:
             spreads = pseudo.box_spread(
                 teacher, features, found, weak.sizes,

@@ -34,7 +34,9 @@ class Method:
         if isinstance(params, Params):
             self.labeled_views = params.views
 
-    def step(self, student: nn.Module, teacher: nn.Module | None, batch: TrainingStep) -> tuple[Losses, dict[str, float]]:
+    def step(
+        self, student: nn.Module, teacher: nn.Module | None, batch: TrainingStep
+    ) -> tuple[Losses, dict[str, float]]:
         """Weighted loss terms of one step, and what else to log. `teacher` makes labels; None in mode cached."""
         losses: Losses = {}
         for view in batch.labeled.values():
@@ -55,4 +57,6 @@ def view_losses(student: nn.Module, view: Batch, targets: list[Target], **option
 def unused(pseudo: pd.DataFrame) -> pd.DataFrame:
     """Pseudo labels with the columns of refined ones, none of them used by any loss."""
     flags = dict.fromkeys(("for_objectness", "for_class", "for_box", "ignore"), False)
-    return pseudo.assign(source="teacher", refined_score=pseudo["score"], weight=1.0, **flags).astype({"weight": "float32"})
+    return pseudo.assign(source="teacher", refined_score=pseudo["score"], weight=1.0, **flags).astype(
+        {"weight": "float32"}
+    )

@@ -47,7 +47,11 @@ def method_of(file: Path, classes: tuple[str, ...] = CLASSES, refined: pd.DataFr
 
 def batch_of(pool: Pool, method: Any, seed: int = 0) -> TrainingStep:
     stream = sampler.steps(
-        pool.labeled, pool.unlabeled if method.unlabeled_views else [], labeled_per_step=2, unlabeled_per_step=2, seed=seed
+        pool.labeled,
+        pool.unlabeled if method.unlabeled_views else [],
+        labeled_per_step=2,
+        unlabeled_per_step=2,
+        seed=seed,
     )
     views = {"labeled_views": method.labeled_views, "unlabeled_views": method.unlabeled_views}
     return next(training_steps(pool, toy.VIEWS, **views, stream=stream, first=0, last=1, seed=seed))
@@ -57,7 +61,9 @@ def labeler_of(method: Any, detector: str, classes: tuple[str, ...] = CLASSES) -
     return None if method.params.teacher in ("cached", "student") else toy.detector(detector, classes, seed=1).eval()
 
 
-def step(method: Any, detector: str, batch: TrainingStep, classes: tuple[str, ...] = CLASSES) -> dict[str, torch.Tensor]:
+def step(
+    method: Any, detector: str, batch: TrainingStep, classes: tuple[str, ...] = CLASSES
+) -> dict[str, torch.Tensor]:
     student = toy.detector(detector, classes).train()
     torch.manual_seed(0)
     losses, _ = method.step(student, labeler_of(method, detector, classes), batch)
@@ -104,8 +110,12 @@ def test_no_unlabeled_image(file: Path, detector: str, tmp_path: Path) -> None:
 @each_detector
 def test_no_pseudo_label_survives(file: Path, detector: str, tmp_path: Path) -> None:
     params = params_of(file)
-    strict = {k: 1.0 for k in ("class_score", "objectness_score", "candidate_score", "mine_score") if hasattr(params, k)}
-    method = methods.create(params.model_copy(update={**strict, "class_score_of": {}}), CLASSES, refined_table(range(0)))
+    strict = {
+        k: 1.0 for k in ("class_score", "objectness_score", "candidate_score", "mine_score") if hasattr(params, k)
+    }
+    method = methods.create(
+        params.model_copy(update={**strict, "class_score_of": {}}), CLASSES, refined_table(range(0))
+    )
     step(method, detector, batch_of(toy.pool(tmp_path), method))
 
 
@@ -118,7 +128,9 @@ def test_one_class(file: Path, tmp_path: Path) -> None:
     step(method, DETECTORS[0], batch_of(pool, method), ("square",))
 
 
-def train_toy(file: Path, work: Path, pool: Pool, steps: int, spoil: Callable[[Any], None] | None = None) -> train.Training:
+def train_toy(
+    file: Path, work: Path, pool: Pool, steps: int, spoil: Callable[[Any], None] | None = None
+) -> train.Training:
     method = method_of(file)
     if spoil is not None:
         spoil(method)

@@ -22,7 +22,8 @@ FILE = toy.ROOT / "params/methods/co_mining.yaml"
 def test_published_fusion(file: Path) -> None:
     with np.load(file) as case:
         truth, labels, boxes, classes, scores = (
-            torch.from_numpy(case[k]) for k in ("in_gt_boxes", "in_gt_classes", "in_pseudo_boxes", "in_pseudo_classes", "in_pseudo_scores")
+            torch.from_numpy(case[k])
+            for k in ("in_gt_boxes", "in_gt_classes", "in_pseudo_boxes", "in_pseudo_classes", "in_pseudo_scores")
         )
         threshold, expected = float(case["in_iou_threshold"]), torch.from_numpy(case["out_boxes"])
         expected_labels = torch.from_numpy(case["out_classes"])

@@ -10,6 +10,7 @@ import signal
 from pathlib import Path
 
 import pytest
+
 from tests.pipeline.toy_project import STAGES, Toy, drop_root_override
 
 EVALUATED = {"evaluate@toy-a", "evaluate@toy-b"}

@@ -1,4 +1,4 @@
-"""The real dvc.yaml with made-up results: both engines see one graph, and an edit makes stale what it should and no more."""
+"""The real dvc.yaml with made-up results: both engines see one graph; an edit makes stale what it should and no more."""
 
 from __future__ import annotations
 
@@ -12,7 +12,18 @@ from tests.pipeline.imports import ROOT
 from tests.pipeline.toy_project import Toy
 from workflow import dag
 
-OURS = ("Snakefile", "dvc.yaml", "workflow", "params", "profiles", "scantling", "stages", ".dvcignore", ".gitignore", ".dvc/config")
+OURS = (
+    "Snakefile",
+    "dvc.yaml",
+    "workflow",
+    "params",
+    "profiles",
+    "scantling",
+    "stages",
+    ".dvcignore",
+    ".gitignore",
+    ".dvc/config",
+)
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +115,11 @@ EDITS = [
     ("params/training/digits.yaml", "burn_in", {"burn_in@digits-images_10"}),
     ("params/training/digits_sparse.yaml", "retrain", {"retrain@digits-drop_50"}),
     ("params/methods/co_mining.yaml", None, {"polish@%-co_mining-", "retrain@%-co_mining-"}),
-    ("params/methods/soft_teacher_cached.yaml", None, {"polish@%-soft_teacher_cached-", "retrain@%-soft_teacher_cached-"}),
+    (
+        "params/methods/soft_teacher_cached.yaml",
+        None,
+        {"polish@%-soft_teacher_cached-", "retrain@%-soft_teacher_cached-"},
+    ),
     ("scantling/methods/co_mining.py", None, {"polish@%-co_mining-", "retrain@%-co_mining-"}),
     ("scantling/methods/soft_teacher.py", None, {"polish@%-soft_teacher", "retrain@%-soft_teacher"}),
     ("scantling/report/page.py", None, {"report@"}),

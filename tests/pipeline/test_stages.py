@@ -50,7 +50,9 @@ def stages() -> list[Stage]:
             options=_options(shlex.split(s.cmd)),
             deps=[d.def_path for d in s.deps if not isinstance(d, ParamsDependency)],
             outs=[o.def_path for o in s.outs],
-            params={d.def_path: tuple(d.params) for d in s.deps if isinstance(d, ParamsDependency) and d.def_path in s.cmd},
+            params={
+                d.def_path: tuple(d.params) for d in s.deps if isinstance(d, ParamsDependency) and d.def_path in s.cmd
+            },
         )
         for s in found
     ]
@@ -103,7 +105,9 @@ def test_inputs_lie_below_the_paths_of_the_command(stages: list[Stage]) -> None:
         given = [PurePosixPath(v.partition(":")[0]) for v in stage.options.values()]
         for path in map(PurePosixPath, [*stage.deps, *stage.outs]):
             if path.parts[0] == "results":
-                assert any(path == g or g in path.parents for g in given), f"{stage.name}: {path} is not on its command line"
+                assert any(path == g or g in path.parents for g in given), (
+                    f"{stage.name}: {path} is not on its command line"
+                )
         out = PurePosixPath(stage.options["out"])
         assert all(path == out or out in path.parents for path in map(PurePosixPath, stage.outs)), stage.name
         assert str(out) in stage.outs or f"{out}/provenance.json" in stage.outs, stage.name
@@ -114,7 +118,11 @@ METHODS = sorted(p.stem for p in (ROOT / "scantling/methods").glob("[a-z]*.py"))
 
 @pytest.mark.parametrize("script", sorted((ROOT / "stages").glob("*.py")), ids=lambda p: p.stem)
 def test_code_dependencies_are_what_the_script_imports(script: Path) -> None:
-    declared = [d for d in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"][script.stem]["do"]["deps"] if d.startswith(CODE)]
+    declared = [
+        d
+        for d in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"][script.stem]["do"]["deps"]
+        if d.startswith(CODE)
+    ]
     by_name = "scantling/methods/${item.module}.py"  # imported by the name in the method's file
     ever: set[str] = set()
     for method in METHODS if by_name in declared else [""]:

@@ -89,7 +89,12 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
             shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy2(source, target)
-    edit(folder / "params/generate/digits.yaml", scenes={"train": 12, "val": 4, "test": 5}, image_px=96, digit_px=[18, 40])
+    edit(
+        folder / "params/generate/digits.yaml",
+        scenes={"train": 12, "val": 4, "test": 5},
+        image_px=96,
+        digit_px=[18, 40],
+    )
     for recipe in ("digits", "digits_sparse"):
         file = folder / f"params/training/{recipe}.yaml"
         edit(file, burn_in__steps=3, retrain__steps=3, burn_in__labeled_per_step=2)
@@ -146,7 +151,9 @@ def test_the_whole_pipeline(project: Project) -> None:
     project.run(*by_hand(project, f"retrain@{SOFT}", "results/again"))
     assert digest(project.folder / "results/again/student.safetensors") == resumed
 
-    edit(project.folder / "params/methods/soft_teacher.yaml", unlabeled_weigth=1.0)  # act 5: a typo ends in one sentence
+    edit(
+        project.folder / "params/methods/soft_teacher.yaml", unlabeled_weigth=1.0
+    )  # act 5: a typo ends in one sentence
     text = project.snakemake(fails=True)
     assert "unknown parameter `unlabeled_weigth`; did you mean `unlabeled_weight`?" in text
 

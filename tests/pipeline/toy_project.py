@@ -18,7 +18,16 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
-OURS = ("Snakefile", "workflow", "profiles", "params/resources.yaml", ".dvcignore", ".gitignore", ".dvc/config", ".dvc/.gitignore")
+OURS = (
+    "Snakefile",
+    "workflow",
+    "profiles",
+    "params/resources.yaml",
+    ".dvcignore",
+    ".gitignore",
+    ".dvc/config",
+    ".dvc/.gitignore",
+)
 
 DVC_YAML = """\
 vars: [params/experiments.yaml]
@@ -60,7 +69,7 @@ stages:
 """
 
 # `note` says in work/ran.txt, which no engine knows, that a stage really ran; `{...}` blocks are the stages' own.
-SCRIPT = '''\
+SCRIPT = """\
 import argparse, json, os, pathlib, sys, time, yaml
 parser = argparse.ArgumentParser()
 for name in ("params", "data", "index", "training", "model", "results", "out"):
@@ -76,7 +85,7 @@ def note(text=""):
     with open(work / "ran.txt", "a") as file:
         file.write(me + text + "\\n")
 
-'''
+"""
 BODIES = {
     "generate": """\
 note()
