@@ -2,7 +2,7 @@
 # make test   the environment if it is missing, and all tests
 # make study STUDY=NAME   make params/studies/NAME.yaml the current study (then: snakemake --cores all, or dvc repro)
 # make environment   the environment alone: .venv with the pins of requirements.txt
-# make lint   formatting and types;   make clean   delete what stages wrote (DVC's cache restores it)
+# make lint   style;   make types   pyright;   make clean   delete what stages wrote (DVC's cache restores it)
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -12,7 +12,7 @@ PYTHONS := python3.12 python3.11 python3 python /usr/bin/python3
 unexport PYTHONPATH PYTHONHOME
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test study environment install lint clean
+.PHONY: help demo test study environment install lint types clean
 help:
 	@sed -n '/^#/!q; s/^# //p' Makefile
 
@@ -53,6 +53,8 @@ lint: environment
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/snakefmt --check Snakefile
+
+types: environment
 	@$(BIN)/pyright --pythonpath $(BIN)/python
 
 clean:

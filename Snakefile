@@ -40,9 +40,6 @@ for stage in STAGES:
             sources=[ancient(path) for path in stage["sources"]],
         output:
             touch(f".pipeline/done/{stage['name']}"),
-        params:
-            stage=stage["name"],
-            options="--force" if config.get("force") else "",
         log:
             job.log_of(stage["name"]),
         benchmark:
@@ -50,6 +47,9 @@ for stage in STAGES:
         threads: resources_of(stage)["threads"]
         resources:
             **{k: v for k, v in resources_of(stage).items() if k != "threads"},
+        params:
+            stage=stage["name"],
+            options="--force" if config.get("force") else "",
         shell:
             "{sys.executable} -m workflow.job {params.stage} {log} {params.options}"
 

@@ -76,13 +76,8 @@ def bare_labeling(detector: nn.Module, params: PseudoLabelParams, image_px: int)
         with torch.inference_mode():
             for _ in range(batches):
                 features = detector.features(images, [size] * batch)
-                found = detector.detect(
-                    features,
-                    [size] * batch,
-                    score_threshold=params.score_floor,
-                    nms_iou=params.nms_iou,
-                    limit=params.limit,
-                )
+                options = {"score_threshold": params.score_floor, "nms_iou": params.nms_iou, "limit": params.limit}
+                found = detector.detect(features, [size] * batch, **options)
                 pseudo.box_spread(
                     detector, features, found, [size] * batch,
                     times=params.jitter_times, fraction=params.jitter_fraction, score_above=params.spread_from,
@@ -113,9 +108,8 @@ def compare(name: str, bare: Callable[[int], None], ours: Callable[[int], None],
             seconds[label] = time.perf_counter() - start
         ratios.append(seconds["bare"] / seconds["ours"])
         print(f"{name}: bare {seconds['bare'] / count:.3f} s, scantling {seconds['ours'] / count:.3f} s a batch")
-    print(
-        f"{name}: throughput over the bare model's: median {statistics.median(ratios):.3f} of {[round(r, 3) for r in ratios]}"
-    )
+    each = ", ".join(f"{ratio:.3f}" for ratio in ratios)
+    print(f"{name}: throughput over the bare model's: median {statistics.median(ratios):.3f} of {each}")
 
 
 def scenes(folder: Path) -> tuple[Path, pd.DataFrame, pd.DataFrame]:

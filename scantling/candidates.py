@@ -12,15 +12,22 @@ from torch import Tensor
 from scantling import boxes as box_ops
 from scantling.data.index import XYXY
 
+FLAGS = ["for_objectness", "for_class", "for_box", "ignore"]
+
 
 @dataclass
 class Candidates:
-    """boxes (N, 4) xyxy; labels (N,) int64; scores (N,) 0..1; spread (N,) box uncertainty (NaN = not known)."""
+    """boxes (N, 4) xyxy; labels (N,) int64; scores (N,) 0..1; spread (N,) box uncertainty (NaN = not known).
+
+    From a refined table also weights (N,) and flags (N, 4) bool in the order of FLAGS: polish has decided already.
+    """
 
     boxes: Tensor
     labels: Tensor
     scores: Tensor
     spread: Tensor
+    weights: Tensor | None = None
+    flags: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -30,23 +37,29 @@ class Candidates:
         return replace(self, boxes=box_ops.transform(self.boxes, matrix, size))
 
     def keep(self, which: Tensor) -> Candidates:
-        return Candidates(self.boxes[which], self.labels[which], self.scores[which], self.spread[which])
+        """The rows chosen by a mask or by indices."""
+        return Candidates(**{k: None if v is None else v[which] for k, v in vars(self).items()})
 
     def to(self, device: torch.device | str) -> Candidates:
-        return Candidates(*(t.to(device) for t in (self.boxes, self.labels, self.scores, self.spread)))
+        return Candidates(**{k: None if v is None else v.to(device) for k, v in vars(self).items()})
 
 
 class CandidateTable:
-    """Candidates by image id, in original pixels, from a pseudo-label or refined table."""
+    """Candidates by image id, in original pixels, from a pseudo-label or a refined table."""
 
     def __init__(self, table: pd.DataFrame):
         table = table.reset_index(drop=True)
-        self._boxes = torch.from_numpy(table[XYXY].to_numpy(np.float32, copy=True)).reshape(-1, 4)
-        self._labels = torch.from_numpy(table["label"].to_numpy(np.int64, copy=True))
-        self._scores = torch.from_numpy(table["score"].to_numpy(np.float32, copy=True))
-        self._spread = torch.from_numpy(table["spread"].to_numpy(np.float32, copy=True))
+        self._all = Candidates(
+            boxes=torch.from_numpy(table[XYXY].to_numpy(np.float32, copy=True)).reshape(-1, 4),
+            labels=torch.from_numpy(table["label"].to_numpy(np.int64, copy=True)),
+            scores=torch.from_numpy(table["score"].to_numpy(np.float32, copy=True)),
+            spread=torch.from_numpy(table["spread"].to_numpy(np.float32, copy=True)),
+        )
+        if set(FLAGS) <= set(table):
+            self._all.weights = torch.from_numpy(table["weight"].to_numpy(np.float32, copy=True))
+            self._all.flags = torch.from_numpy(table[FLAGS].to_numpy(bool, copy=True)).reshape(-1, len(FLAGS))
         self._rows = {int(i): torch.from_numpy(r) for i, r in table.groupby("image_id").indices.items()}
 
     def of(self, image_id: int) -> Candidates:
-        rows = self._rows.get(image_id, torch.zeros(0, dtype=torch.int64))
-        return Candidates(self._boxes[rows], self._labels[rows], self._scores[rows], self._spread[rows])
+        """The candidates of one image; an image without any gives an empty set."""
+        return self._all.keep(self._rows.get(image_id, torch.zeros(0, dtype=torch.int64)))

@@ -67,7 +67,7 @@ def call(function: Callable[..., None], values: dict[str, Any]) -> None:
 def digest(path: Path) -> str:
     """SHA-256 of a file, or of the names and contents of the files that lie directly in a folder.
 
-    Not of those in its subfolders: the report's input is all of results/, and what was read of it has hashes of its own.
+    Not of those in subfolders: the report's input is all of results/, and what it reads has its own hashes.
     """
     seen = hashlib.sha256()
     files = sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path]
@@ -89,7 +89,7 @@ def device() -> str:
 
 
 def _set_threads() -> None:
-    """`SCANTLING_THREADS`, else one: the bytes of a result depend on it, and two runs side by side use two cores best."""
+    """`SCANTLING_THREADS`, else one: results depend on it, and two runs side by side use two cores best."""
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(int(os.environ.get("SCANTLING_THREADS", "1")))
 

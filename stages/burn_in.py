@@ -32,8 +32,16 @@ def burn_in(
     out: Path,
 ) -> None:
     data = tables.load(index, truth=False)
-    keep = work.folder("burn_in", images=index / "images.parquet", data=index / "data.json", split=split / "split.parquet",
-                       detector=detector, views=views, training=training, seed=seed)  # fmt: skip
+    keep = work.folder(
+        "burn_in",
+        images=index / "images.parquet",
+        data=index / "data.json",
+        split=split / "split.parquet",
+        detector=detector,
+        views=views,
+        training=training,
+        seed=seed,
+    )
     torch.manual_seed(torch_seed(seed))  # the heads start at random
     student = detectors.build(detector, data.classes, pretrained=True)
     trained = train.run(

@@ -34,9 +34,19 @@ def retrain(
     out: Path,
 ) -> None:
     data = tables.load(index, truth=False)
-    keep = work.folder("retrain", images=index / "images.parquet", data=index / "data.json", split=split / "split.parquet",
-                       student=start / "student.safetensors", teacher=start / "teacher.safetensors",
-                       refined=refined / "refined.parquet", method=method, views=views, training=training, seed=seed)  # fmt: skip
+    keep = work.folder(
+        "retrain",
+        images=index / "images.parquet",
+        data=index / "data.json",
+        split=split / "split.parquet",
+        student=start / "student.safetensors",
+        teacher=start / "teacher.safetensors",
+        refined=refined / "refined.parquet",
+        method=method,
+        views=views,
+        training=training,
+        seed=seed,
+    )
     student, header = checkpoint.load_weights(start / "student.safetensors", classes=data.classes)
     average, _ = checkpoint.load_weights(start / "teacher.safetensors", classes=data.classes)
     maker = methods.create(method, data.classes, pd.read_parquet(refined / "refined.parquet"))

@@ -60,7 +60,7 @@ def one_of(image: Tensor, rng: np.random.Generator) -> Tensor:
 def jitter(
     image: Tensor, rng: np.random.Generator, brightness: float, contrast: float, saturation: float, hue: float
 ) -> Tensor:
-    """Factors uniform on 1 +- amount (hue: shift uniform on +- amount of a turn), in random order (Co-mining, section 3)."""
+    """Factors uniform on 1 +- amount (hue: a shift in turns), in random order. Co-mining section 3."""
     draw = {
         tv.adjust_brightness: rng.uniform(max(0, 1 - brightness), 1 + brightness),
         tv.adjust_contrast: rng.uniform(max(0, 1 - contrast), 1 + contrast),

@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from scantling import boxes as box_ops
-from scantling.candidates import Candidates, CandidateTable
+from scantling.candidates import FLAGS, Candidates, CandidateTable
 from scantling.data.index import XYXY
 from scantling.data.loader import TrainingStep
 from scantling.methods import MethodParams, supervised
@@ -80,11 +80,14 @@ class Method(supervised.Method):
     def _target(self, truth: Target, found: Candidates) -> Target:
         """The sparse labels, then the surviving mined boxes; uncertain ones are ignored where that is asked for."""
         p = self.params
-        fresh = is_new(truth.boxes, truth.labels, found.boxes, found.labels, p.merge_iou) & box_ops.has_area(
-            found.boxes
-        )
-        mined = found.keep(fresh & (found.scores > p.mine_score))
-        uncertain = fresh & (found.scores <= p.mine_score) & (found.scores > (p.ignore_above or 1.0))
+        fresh = is_new(truth.boxes, truth.labels, found.boxes, found.labels, p.merge_iou)
+        fresh &= box_ops.has_area(found.boxes)
+        sure, uncertain = found.scores > p.mine_score, torch.zeros_like(fresh)
+        if p.ignore_above is not None:
+            uncertain = ~sure & (found.scores > p.ignore_above)
+        if found.flags is not None:  # polish, and whoever looked at its table, decided
+            sure, uncertain = found.flags[:, FLAGS.index("for_class")], found.flags[:, FLAGS.index("ignore")]
+        mined, uncertain = found.keep(fresh & sure), fresh & uncertain
         return Target.of(
             torch.cat([truth.boxes, mined.boxes]),
             torch.cat([truth.labels, mined.labels]),
@@ -93,7 +96,7 @@ class Method(supervised.Method):
         )
 
     def refine(self, table: pd.DataFrame, split: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, object]]:
-        """The fusion as a table: which of the frozen detector's boxes the sparse labels do not have yet (section 11)."""
+        """The fusion as a table: which of the frozen detector's boxes the sparse labels do not have (section 11)."""
         p, refined = self.params, supervised.unused(table)
         kept = split[split["box_id"] >= 0]
         truth = {int(i): g for i, g in kept.groupby("image_id")}

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from scantling import boxes as box_ops
 from scantling import pseudo
-from scantling.candidates import Candidates, CandidateTable
+from scantling.candidates import FLAGS, Candidates, CandidateTable
 from scantling.data.loader import TrainingStep
 from scantling.methods import MethodParams, supervised
 from scantling.params import ParamsError
@@ -120,6 +120,7 @@ class Method(supervised.Method):
         return Target.of(
             kept.boxes,
             kept.labels,
+            weights=kept.weights,
             scores=kept.scores,
             for_objectness=flags["for_objectness"][used],
             for_class=flags["for_class"][used],
@@ -130,6 +131,8 @@ class Method(supervised.Method):
     def _flags(self, candidates: Candidates) -> dict[str, Tensor]:
         p, scores = self.params, candidates.scores
         solid = box_ops.has_area(candidates.boxes)
+        if candidates.flags is not None:  # polish, and whoever looked at its table, decided
+            return {name: solid & flag for name, flag in zip(FLAGS, candidates.flags.unbind(1), strict=True)}
         for_class = solid & (scores > self.class_threshold.to(scores.device)[candidates.labels])
         for_objectness = solid & (scores > self.objectness_threshold.to(scores.device)[candidates.labels])
         for_box = for_class if p.box_filter == "score" else torch.zeros_like(solid)
@@ -142,7 +145,7 @@ class Method(supervised.Method):
         return {"for_objectness": for_objectness, "for_class": for_class, "for_box": for_box, "ignore": ignore}
 
     def refine(self, table: pd.DataFrame, split: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, object]]:
-        """Which loss would see which box: the cached form of section 7, thresholds applied here and not by the teacher."""
+        """Which loss sees which box: the cached form of section 7, thresholds applied here and not by the teacher."""
         refined = supervised.unused(table)
         unlabeled = set(split.loc[~split["labeled"], "image_id"])
         here = table["image_id"].isin(unlabeled).to_numpy()
@@ -150,7 +153,7 @@ class Method(supervised.Method):
         everything = CandidateTable(part.assign(image_id=0)).of(0)
         for name, flag in self._flags(everything).items():
             refined.loc[here, name] = flag.numpy()
-        counts = {name: int(refined[name].sum()) for name in ("for_objectness", "for_class", "for_box", "ignore")}
+        counts = {name: int(refined[name].sum()) for name in FLAGS}
         return refined, {"rows": len(refined), **counts}
 
 

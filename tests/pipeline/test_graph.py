@@ -1,4 +1,4 @@
-"""The real dvc.yaml with made-up results: both engines see one graph; an edit makes stale what it should and no more."""
+"""The real dvc.yaml with made-up results: both engines see one graph; an edit makes stale what reads it, no more."""
 
 from __future__ import annotations
 

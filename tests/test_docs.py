@@ -1,0 +1,92 @@
+"""Docs tell the truth: every command is run by a test, every snippet is valid, the way of own data can be walked."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from scantling.data.formats import DataParams
+from tests import toy
+from workflow import study
+
+ROOT = toy.ROOT
+DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+COMMAND = re.compile(r"^ {4,}((?:make|snakemake|dvc|python|pip|git) [^#\n]*)", re.M)
+
+PREPARE = "python stages/prepare.py --data params/data/mine.yaml --out results/prepare/mine"
+
+# command -> the test that runs it (or, for the environment itself, what makes every test possible)
+RUN_BY = {
+    "make demo": "tests/test_environment.py",
+    "make test": "tests/test_environment.py",
+    "make study STUDY=mine": "tests/test_docs.py::test_own_data_as_the_docs_say",
+    "snakemake --cores all": "tests/pipeline/test_whole.py::test_the_whole_pipeline",
+    "snakemake --cores all --profile slurm": "tests/pipeline/test_reading.py",
+    "dvc repro": "tests/pipeline/test_whole.py::test_the_whole_pipeline",
+    "dvc metrics show": "tests/pipeline/test_reading.py::test_metrics_show_and_diff",
+    "dvc exp run -S params/evaluate.yaml:subset=val": "tests/pipeline/test_reading.py::test_metrics_show_and_diff",
+    PREPARE: "tests/test_docs.py::test_own_data_as_the_docs_say",
+    "python benchmarks/throughput.py": "tests/test_docs.py::test_the_benchmark_runs",
+}
+
+
+def commands() -> list[tuple[str, str]]:
+    return [(doc.name, found.strip()) for doc in DOCS for found in COMMAND.findall(doc.read_text())]
+
+
+@pytest.mark.parametrize(("doc", "command"), commands())
+def test_every_command_is_run_by_a_test(doc: str, command: str) -> None:
+    assert command in RUN_BY, f"{doc}: no test runs `{command}`"
+    file, _, function = RUN_BY[command].partition("::")
+    assert f"def {function}" in (ROOT / file).read_text() if function else (ROOT / file).is_file()
+
+
+@pytest.mark.parametrize("doc", DOCS, ids=lambda d: d.name)
+def test_named_files_exist(doc: Path) -> None:
+    named = re.findall(r"`((?:params|docs|slurm|scantling|tests|stages|workflow)/[\w./-]+)`", doc.read_text())
+    own = {"params/data/mine.yaml", "params/studies/mine.yaml"}  # the reader writes these
+    assert [name for name in named if name not in own and "NAME" not in name and not (ROOT / name).exists()] == []
+
+
+def test_own_data_as_the_docs_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    readme = (ROOT / "README.md").read_text()
+    snippets = {first: text for first, text in re.findall(r"```yaml\n# (\S+)\n(.*?)```", readme, re.S)}
+    assert set(snippets) == {"params/data/mine.yaml", "params/studies/mine.yaml"}
+    shutil.copytree(ROOT / "params", tmp_path / "params")
+    shutil.copytree(ROOT / "scantling" / "methods", tmp_path / "scantling/methods")
+    for name, text in snippets.items():
+        (tmp_path / name).write_text(text)
+        assert len(text.splitlines()) < 12
+    folder = tmp_path / "data/raw/mine"
+    folder.mkdir(parents=True)
+    images, split = toy.tables(folder, labeled=8, unlabeled=2)
+    rows = (
+        split[split["box_id"] >= 0].merge(images, on="image_id").assign(cls=lambda t: t["label"].map({0: "a", 1: "b"}))
+    )
+    rows[["file_name", "cls", "x1", "y1", "x2", "y2"]].rename(columns={"cls": "class"}).to_csv(
+        folder / "boxes.csv", index=False
+    )
+
+    monkeypatch.chdir(tmp_path)
+    assert DataParams.load("params/data/mine.yaml")
+    assert study.write(Path("params/studies/mine.yaml"))
+    table = yaml.safe_load(Path("params/experiments.yaml").read_text())
+    assert set(table["runs"]) == {f"mine-full-f1-faster_rcnn_lite-bccd-{m}-s0" for m in ("supervised", "soft_teacher")}
+    words = [sys.executable, str(ROOT / PREPARE.split()[1]), *PREPARE.split()[2:]]
+    done = subprocess.run(words, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "unlabeled: 3 images" in done.stdout and Path("results/prepare/mine/check.html").is_file()
+
+
+def test_the_benchmark_runs() -> None:
+    done = subprocess.run(
+        [sys.executable, "benchmarks/throughput.py", "--repeats", "1", "--steps", "1"],
+        cwd=ROOT, env={"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"training step: throughput over the bare model's: median \d", done.stdout)
+    assert re.search(r"pseudo-labeling: throughput over the bare model's: median \d", done.stdout)
