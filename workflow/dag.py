@@ -17,6 +17,10 @@ from workflow import study
 STATE = Path(".pipeline")
 CACHE = STATE / "dag.json"
 FAILED = STATE / "failed"
+BUSY = (
+    "DVC is busy in this checkout: another run is in progress; wait for it or stop it "
+    "(just killed: try again in a moment; none there at all: delete .dvc/tmp/rwlock)"
+)
 
 
 def resolve() -> tuple[list[dict[str, Any]], set[str]]:
@@ -72,7 +76,7 @@ def sync() -> list[dict[str, Any]]:
         study.refresh()
         stages, stale = resolve()
     except LockError:
-        raise SystemExit("DVC is busy in this checkout: another run is in progress; wait for it or stop it") from None
+        raise SystemExit(BUSY) from None
     except (DvcException, ParamsError) as error:
         raise SystemExit(str(error)) from None
     for folder in ("want", "done", "failed"):

@@ -18,6 +18,7 @@ import pytest
 import yaml
 
 from scantling.stage import digest
+from tests.pipeline.toy_project import wait_until_gone
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = (
@@ -184,4 +185,4 @@ def kill_when(project: Project, command: list[str], work: Path) -> None:
                 os.kill(int(process.name), signal.SIGKILL)
         except OSError:
             continue
-    time.sleep(0.5)
+    wait_until_gone(running.pid)

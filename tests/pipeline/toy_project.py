@@ -259,6 +259,7 @@ class Toy:
         """SIGKILL for everything an engine started and the engine itself."""
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate(timeout=60)
+        wait_until_gone(process.pid)
 
     def wait_for(self, path: str, text: str) -> None:
         """Until a file says `text`."""
@@ -268,6 +269,17 @@ class Toy:
                 return
             time.sleep(0.05)
         raise AssertionError(f"{path} never said {text}")
+
+
+def wait_until_gone(group: int) -> None:
+    """Until nothing of a killed process group is left: DVC takes a dead process that init has not collected for alive."""
+    for _ in range(600):
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.05)
+    raise AssertionError("killed processes are still there after 30 s: does init collect them?")
 
 
 def drop_root_override() -> None:
