@@ -23,8 +23,9 @@ def text(summary: dict[str, Any]) -> str:
         for method in group["methods"]:
             gain = method["gain"]["teacher"]["AP"]
             if gain is not None:
+                pair = f"{method['method']} against {group['baseline']}"
                 where = f"{group['data']} {group['split']}, {group['detector']}"
-                lines.append(f"  {signed(gain['mean']):>6} AP  {method['method']} on {where} (mean of {gain['n']})")
+                lines.append(f"  {signed(gain['mean']):>6} AP  {pair} on {where} (mean of {gain['n']})")
     return "\n".join(lines)
 
 

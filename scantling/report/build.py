@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -16,22 +17,20 @@ from scantling.report.params import ReportParams
 from scantling.report.results import Result
 from scantling.report.study import StudyParams
 
-COLORS = 8  # --m0 (the baseline) to --m7 in drawing.css; more methods than that repeat them
+COLORS = 7  # --m1 to --m7 in drawing.css; more methods than that repeat them; --m0 is the baseline's
 
 
 def build(study: StudyParams, folder: Path, params: ReportParams, out: Path) -> None:
     """Write index.html, summary.json, summary.csv and figures/ into `out` from the finished runs under `folder`."""
     found = results.load(folder, study)
     facts = summary.summarize(study, found, params.baseline)
-    names = summary.methods(found, params.baseline)
-    has_baseline = params.baseline in names
-    styles = {name: f"m{(k if has_baseline else k + 1) % COLORS}" for k, name in enumerate(names)}
+    colors = _colors(facts["groups"])
     chapters = [
-        _chapter(group, members, folder, params, styles)
+        _chapter(group, members, folder, params, colors | {group["baseline"]: "m0"})
         for group, members in zip(facts["groups"], summary.groups(found), strict=True)
     ]
 
-    (out / "index.html").write_text(page.render(facts, chapters, found, styles, params.class_rows), encoding="utf-8")
+    (out / "index.html").write_text(page.render(facts, chapters, found, params.class_rows), encoding="utf-8")
     (out / "summary.json").write_text(json.dumps(facts, indent=1))
     summary.table(facts).to_csv(out / "summary.csv", index=False)
     (out / "figures").mkdir()
@@ -40,13 +39,20 @@ def build(study: StudyParams, folder: Path, params: ReportParams, out: Path) -> 
             (out / "figures" / name).write_text(page.standalone(svg), encoding="utf-8")
 
 
+def _colors(groups: Sequence[dict[str, Any]]) -> dict[str, str]:
+    """Method -> class of its color, the same in all groups, for those that are not the baseline everywhere."""
+    names = dict.fromkeys(m["method"] for group in groups for m in group["methods"] if m["method"] != group["baseline"])
+    return {name: f"m{1 + k % COLORS}" for k, name in enumerate(names)}
+
+
 def _chapter(
-    group: dict, members: Sequence[Result], folder: Path, params: ReportParams, styles: dict[str, str]
+    group: dict[str, Any], members: Sequence[Result], folder: Path, params: ReportParams, styles: dict[str, str]
 ) -> Chapter:
     names = [method["method"] for method in group["methods"]]
     photos, panels = _sheet(members, names, folder, params)
     return Chapter(
         key="-".join(members[0].run.group),
+        styles=styles,
         scores=figures.scores(group, members, styles),
         labels=figures.label_quality(members, params.class_charts),
         training=figures.training(members, names, styles, params.curve_points),
@@ -61,7 +67,7 @@ def _sheet(
     """Images of the group's first fold and seed, under every method that learns from pseudo labels."""
     first = members[0].run
     same = {r.run.method: r.run for r in members if r.run.burn_in_key == first.burn_in_key}
-    learning = [name for name in names if name in same and name != params.baseline] or list(same)
+    learning = [name for name in names if name in same and name not in params.baseline] or list(same)
     refined = {name: pd.read_parquet(folder / "polish" / same[name].key / "refined.parquet") for name in learning}
     index = indexes.load(folder / "prepare" / first.data, truth=True)
     return sheet.make(index, splits.load(folder / "split" / first.split_key), refined, params.sheet)

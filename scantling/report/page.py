@@ -22,6 +22,7 @@ class Chapter:
     """What the page shows of one group of runs, beside its numbers in the summary."""
 
     key: str
+    styles: Mapping[str, str]  # method -> class of its color
     scores: Figure
     labels: Sequence[Figure] = ()
     training: Sequence[Figure] = ()
@@ -42,7 +43,6 @@ def render(
     summary: dict[str, Any],
     chapters: Sequence[Chapter],
     results: Sequence[Result],
-    styles: dict[str, str],
     class_rows: int,
 ) -> str:
     """index.html. `chapters` go with the groups of the summary, one each in order."""
@@ -55,7 +55,6 @@ def render(
         photos={photo.name: photo for chapter in chapters for photo in chapter.photos}.values(),
         records=_records(results),
         versions=_versions(results),
-        styles=styles,
         class_rows=class_rows,
         kinds=sheet.KINDS,
         css=Markup(_text("style.css") + _text("drawing.css")),

@@ -17,7 +17,7 @@ class SheetParams(Params):
 
 
 class ReportParams(Params):
-    baseline: str  # the method that gains are counted from
+    baseline: tuple[str, ...] = Field(min_length=1)  # gains are counted from the first that a group of runs has
     curve_points: int = Field(ge=2)  # points a training curve is averaged to
     class_charts: int = Field(ge=0)  # precision/recall charts per split, of the classes with most hidden boxes
     class_rows: int = Field(ge=1)  # rows of the per-class table, the classes with most test boxes

@@ -19,15 +19,18 @@ TARGETS = ("objectness", "class", "box")
 QUALITY = ("precision", "recall", "boxes_per_image", "mean_iou")
 
 
-def summarize(study: StudyParams, results: Sequence[Result], baseline: str) -> dict[str, Any]:
-    """study, title, baseline; measured (how); groups (runs that are compared: means, paired gains); runs; sharing."""
+def summarize(study: StudyParams, results: Sequence[Result], preference: Sequence[str]) -> dict[str, Any]:
+    """study, title; baseline (in words, all there are; each group and run names its own, null if it has none);
+    measured (how); groups (runs that are compared: means, paired gains); runs; sharing."""
+    compared = groups(results)
+    bases = {members[0].run.group: baseline_of(members, preference) for members in compared}
     return {
         "study": study.name,
         "title": study.title,
-        "baseline": baseline,
+        "baseline": " or ".join([name for name in preference if name in bases.values()] or preference),
         "measured": _measured(results),
-        "groups": [_group(members, baseline) for members in groups(results)],
-        "runs": [_run(result, results, baseline) for result in results],
+        "groups": [_group(members, bases[members[0].run.group]) for members in compared],
+        "runs": [_run(result, results, bases[result.run.group]) for result in results],
         "sharing": _sharing(results),
     }
 
@@ -40,7 +43,13 @@ def groups(results: Sequence[Result]) -> list[list[Result]]:
     return list(found.values())
 
 
-def methods(members: Sequence[Result], baseline: str) -> list[str]:
+def baseline_of(members: Sequence[Result], preference: Sequence[str]) -> str | None:
+    """The method that gains of a group are counted from: the first of `preference` that the group has."""
+    there = {result.run.method for result in members}
+    return next((name for name in preference if name in there), None)
+
+
+def methods(members: Sequence[Result], baseline: str | None) -> list[str]:
     """Method names of a group: the baseline first, the others in the order of the study."""
     names = dict.fromkeys(result.run.method for result in members)
     return sorted(names, key=lambda name: name != baseline)
@@ -53,9 +62,10 @@ def labelings(members: Sequence[Result]) -> list[Result]:
 
 def table(summary: dict[str, Any]) -> pd.DataFrame:
     """summary.csv: one row a run."""
+    names = ("key", "data", "split", "fold", "detector", "training", "method", "seed", "baseline")
     rows = []
     for run in summary["runs"]:
-        row = {name: run[name] for name in ("key", "data", "split", "fold", "detector", "training", "method", "seed")}
+        row = {name: run[name] for name in names}
         for role in ROLES:
             row |= {f"{role}_{name}": value for name, value in run[role].items()}
         row |= {f"{role}_gain_{name}": run["gain"][role][name] for role in ROLES for name in HEADLINE}
@@ -78,7 +88,7 @@ def _measured(results: Sequence[Result]) -> list[dict[str, Any]]:
     return found
 
 
-def _group(members: Sequence[Result], baseline: str) -> dict[str, Any]:
+def _group(members: Sequence[Result], baseline: str | None) -> dict[str, Any]:
     data, split, detector, training = members[0].run.group
     names = methods(members, baseline)
     return {
@@ -86,13 +96,14 @@ def _group(members: Sequence[Result], baseline: str) -> dict[str, Any]:
         "split": split,
         "detector": detector,
         "training": training,
+        "baseline": baseline,
         "methods": [_method(name, members, baseline) for name in names],
         "labels": _labels(members),
         "per_class": _per_class(members, names),
     }
 
 
-def _method(name: str, members: Sequence[Result], baseline: str) -> dict[str, Any]:
+def _method(name: str, members: Sequence[Result], baseline: str | None) -> dict[str, Any]:
     own = [result for result in members if result.run.method == name]
     gains = [_gain(result, members, baseline) for result in own]
     reference = {_steps(result) for result in members if result.run.method == baseline}
@@ -109,12 +120,13 @@ def _method(name: str, members: Sequence[Result], baseline: str) -> dict[str, An
     }
 
 
-def _run(result: Result, results: Sequence[Result], baseline: str) -> dict[str, Any]:
+def _run(result: Result, results: Sequence[Result], baseline: str | None) -> dict[str, Any]:
     stages = ("burn_in", "pseudo_label", "polish", "retrain", "evaluate")
     at = _headline(result)
     return {
         "key": result.run.key,
         **result.run.resolved(),
+        "baseline": baseline,
         **{role: result.metrics[role] for role in ROLES},
         "gain": _gain(result, results, baseline),
         "pseudo": {"threshold": result.quality["headline_threshold"]}
@@ -124,7 +136,7 @@ def _run(result: Result, results: Sequence[Result], baseline: str) -> dict[str, 
     }
 
 
-def _gain(result: Result, others: Sequence[Result], baseline: str) -> dict[str, dict[str, float | None]]:
+def _gain(result: Result, others: Sequence[Result], baseline: str | None) -> dict[str, dict[str, float | None]]:
     """Difference to the baseline of the same group, fold and seed: teacher to teacher (both are averaged weights) and
     student to student; None for the baseline itself and where there is no partner."""
     run = result.run

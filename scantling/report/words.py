@@ -53,11 +53,11 @@ def among(names: list[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def verdict(method: dict[str, Any], baseline: str) -> tuple[str, str]:
+def verdict(method: dict[str, Any], baseline: str | None) -> tuple[str, str]:
     """("up", "down" or "open", sentence) on the paired gain in AP of the averaged weights."""
     gain = method["gain"]["teacher"]["AP"]
     if gain is None:
-        return "open", f"{method['method']} has no {baseline} run to be compared with."
+        return "open", f"{method['method']} has no {baseline or 'baseline'} run to be compared with."
     n, mean = gain["n"], signed(gain["mean"])
     if gain["kind"] == "one":
         kind, support = "open", "one pair of runs, so nothing is known of the spread"

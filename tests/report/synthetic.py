@@ -18,14 +18,15 @@ from scantling.report.study import Run, StudyParams
 CLASSES = ("ring", "disk", "<b>&cross")  # the last one must be escaped wherever it is shown
 QUALITY = QualityParams(iou_threshold=0.5, headline_threshold=0.5, thresholds=(0.1, 0.3, 0.5, 0.7, 0.9))
 SIDE = 96
+BASELINES = ("supervised_two_views", "supervised")
 STEPS = {"burn_in": 20, "retrain": 40}
 
 
 def study(folds: tuple[int, ...] = (1, 2, 3), splits: tuple[str, ...] = ("percent_10", "missing_50")) -> StudyParams:
-    """supervised and soft on the first split, supervised and mining on the others."""
+    """supervised and soft on the first split, mining and its own baseline, supervised_two_views, on the others."""
     runs = []
     for number, split in enumerate(splits):
-        for method in ("supervised", "soft" if number == 0 else "mining"):
+        for method in ("supervised", "soft") if number == 0 else ("mining", "supervised_two_views"):
             runs += [
                 Run(data="shapes", split=split, fold=f, detector="small", training="quick", method=method, seed=0)
                 for f in folds
@@ -73,7 +74,7 @@ def _write_run(results: Path, index: Index, run: Run, rng: np.random.Generator) 
     split = _split(index, run)
     pseudo = _found(index, "train", 0.75, np.random.default_rng(run.fold)).assign(spread=np.float32(0.01))
     refined = _refined(pseudo, run.method)
-    skill = 0.8 if run.method == "supervised" else 0.95
+    skill = 0.8 if run.method in BASELINES else 0.95
     found = {role: _found(index, "test", skill, rng) for role in ("student", "teacher")}
     scored = {role: coco.evaluate(index, "test", rows) for role, rows in found.items()}
     quality = label_quality.measure(index, split, pseudo, refined, QUALITY)
@@ -90,7 +91,7 @@ def _write_run(results: Path, index: Index, run: Run, rng: np.random.Generator) 
     refined.to_parquet(folder / "refined.parquet", index=False)
     _provenance(folder, "polish", 0.5, {"method": {"method": run.method}})
     terms = ["labeled/class", "labeled/box"]
-    terms += [] if run.method == "supervised" else ["unlabeled/class", "pseudo_boxes"]
+    terms += [] if run.method in BASELINES else ["unlabeled/class", "pseudo_boxes"]
     folder = _folder(results / "retrain" / run.key)
     _history("retrain", terms, rng).to_csv(folder / "history.tsv", sep="\t", index=False)
     _provenance(folder, "retrain", 30.0, {"method": {"method": run.method, "note": "</pre>"}, "seed": run.seed})
@@ -138,9 +139,9 @@ def _found(index: Index, subset: str, skill: float, rng: np.random.Generator) ->
 
 
 def _refined(pseudo: pd.DataFrame, method: str) -> pd.DataFrame:
-    used = (pseudo["score"] >= 0.5) & (method != "supervised")
+    used = (pseudo["score"] >= 0.5) & (method not in BASELINES)
     flags = {name: used for name in ("for_objectness", "for_class")} | {"for_box": used & (pseudo["score"] >= 0.7)}
-    ignore = ~used & (pseudo["score"] >= 0.4) & (method != "supervised")
+    ignore = ~used & (pseudo["score"] >= 0.4) & (method not in BASELINES)
     return pseudo.assign(source="teacher", refined_score=pseudo["score"], weight=np.float32(1), **flags, ignore=ignore)
 
 

@@ -14,7 +14,11 @@ def test_table_of_a_report(made, capsys):
     rows = lines[3 : 3 + len(made.study.runs)]
     assert [row.split()[0] for row in rows] == list(made.study.runs)
     assert len({len(row) for row in rows}) == 1  # aligned
-    assert re.search(r"\+\d+\.\d AP  soft on shapes percent_10, small \(mean of 3\)", shown)
+    assert re.search(r"\+\d+\.\d AP  soft against supervised on shapes percent_10, small \(mean of 3\)", shown)
+    assert re.search(r"AP  mining against supervised_two_views on shapes missing_50, small \(mean of 3\)", shown)
+    assert (
+        "gain = averaged weights against supervised_two_views or supervised of the same split, fold and seed" in lines
+    )
     assert lines[-1] == f"report: {made.out / 'index.html'}"
 
 

@@ -13,7 +13,7 @@ from scantling.report.build import build
 from tests.report import synthetic
 from tests.report.conftest import PARAMS
 
-VOID = {"meta", "link", "br", "input", "image", "use", "path", "rect", "circle"}
+VOID = {"meta", "link", "br", "wbr", "input", "image", "use", "path", "rect", "circle"}
 
 
 class Reader(HTMLParser):
@@ -78,14 +78,24 @@ def test_names_are_escaped(page):
 
 def test_facts_are_on_the_page(made, page):
     facts = json.loads((made.out / "summary.json").read_text())
-    gain = facts["groups"][0]["methods"][1]["gain"]["teacher"]["AP"]
-    assert f"soft against supervised: {100 * gain['mean']:+.1f} AP" in page
+    for group in facts["groups"]:
+        other, base = group["methods"][1], group["baseline"]
+        gain = 100 * other["gain"]["teacher"]["AP"]["mean"]
+        assert f"{other['method']} against {base}: {gain:+.1f} AP".replace("-", "−") in page
+        assert f"gains over <em>{base}</em>" in page
     for run in facts["runs"]:
         assert f"{100 * run['teacher']['AP']:.1f}</td>" in page
     assert "subset <em>test</em>: at most 100 detections an image with a score above 0.05" in page
     assert "Sharing saved 120 steps (17\u2009%)" in page
     for stage in ("split", "burn_in", "polish", "retrain", "evaluate"):
         assert f"<b>{stage}</b>" in page or stage == "split"  # the synthetic split has no provenance
+
+
+def test_every_baseline_is_gray_and_listed_first(page):
+    """Groups of different baselines use the gray of both; the other methods keep their color in all groups."""
+    shown = re.findall(r'<span class="swatch colored (m\d)"></span>(\w+)</th>', page)
+    colors = [("m0", "supervised"), ("m1", "soft")], [("m0", "supervised_two_views"), ("m2", "mining")]
+    assert shown == [*colors[0], *colors[1]] * 2  # table of results, then targets of each group
 
 
 def test_each_photo_is_stored_once(page):
@@ -163,6 +173,13 @@ def test_nothing_hidden_and_no_burn_in(tmp_path):
     assert "labeled 0 images on which the split hid 0 boxes" in page and "The labels themselves" not in page
     facts = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert facts["runs"][0]["pseudo"]["precision"] is None and facts["sharing"]["steps"] == 2 * 40
+
+
+def test_group_without_baseline(single):
+    study, results, folder = single
+    page = made_page(study, results, folder / "out", PARAMS.model_copy(update={"baseline": ("another",)}))
+    assert "soft has no baseline run to be compared with" in page and "gains over <em>" not in page
+    assert 'class="swatch colored m0"' not in page
 
 
 def test_undefined_numbers_are_dashes(single):

@@ -10,6 +10,7 @@ from scantling.report import curves, results, summary
 from scantling.report.study import Run, StudyParams
 from scantling.stage import BadInput
 from tests.report import synthetic
+from tests.report.synthetic import BASELINES
 
 EXPERIMENTS = Path(__file__).parents[2] / "params" / "experiments.yaml"
 
@@ -37,14 +38,14 @@ def test_the_generated_study_can_be_reported():
 
 
 def test_gain_is_paired_and_the_mean_is_of_the_pairs(made, found):
-    facts = summary.summarize(made.study, found, "supervised")
+    facts = summary.summarize(made.study, found, BASELINES)
     runs = {run["key"]: run for run in facts["runs"]}
-    for group in facts["groups"]:
+    for group, name in zip(facts["groups"], ("supervised", "supervised_two_views"), strict=True):
         base, other = group["methods"]
-        assert base["method"] == "supervised" and base["gain"]["teacher"]["AP"] is None
+        assert base["method"] == group["baseline"] == name and base["gain"]["teacher"]["AP"] is None
         pairs = []
         for key in other["runs"]:
-            partner = runs[key.replace(other["method"], "supervised")]
+            partner = runs[key.replace(other["method"], name)]
             for role in ("student", "teacher"):
                 assert runs[key]["gain"][role]["AP"] == pytest.approx(runs[key][role]["AP"] - partner[role]["AP"])
             pairs.append(runs[key]["gain"]["teacher"]["AP"])
@@ -55,19 +56,46 @@ def test_gain_is_paired_and_the_mean_is_of_the_pairs(made, found):
 
 
 def test_no_gain_without_a_partner(made, found):
-    one = [r for r in found if not (r.run.method == "supervised" and r.run.fold == 1)]
-    facts = summary.summarize(made.study, one, "supervised")
+    one = [r for r in found if not (r.run.method in BASELINES and r.run.fold == 1)]
+    facts = summary.summarize(made.study, one, BASELINES)
     lonely = [run for run in facts["runs"] if run["fold"] == 1]
     assert {run["gain"]["teacher"]["AP"] for run in lonely} == {None}
     assert facts["groups"][0]["methods"][1]["gain"]["teacher"]["AP"]["n"] == 2
-    nobody = summary.summarize(made.study, found, "another")
+    nobody = summary.summarize(made.study, found, ["another", "third"])
     assert all(m["gain"]["teacher"]["AP"] is None for g in nobody["groups"] for m in g["methods"])
     assert all(m["equal_steps"] for g in nobody["groups"] for m in g["methods"])
+    assert {entry["baseline"] for entry in nobody["groups"] + nobody["runs"]} == {None}
+    assert nobody["baseline"] == "another or third"
+
+
+def test_each_group_has_the_first_listed_baseline_that_it_ran(made, found):
+    """supervised beside supervised_two_views is a method like others; alone it is the baseline."""
+    mining = [result for result in found if result.run.split == "missing_50"]
+    added = [
+        dataclasses.replace(result, run=result.run.model_copy(update={"method": "supervised"}))
+        for result in mining
+        if result.run.method == "mining"
+    ]
+
+    def bases(results, preference):
+        facts = summary.summarize(made.study, results, preference)
+        assert {run["baseline"] for run in facts["runs"]} == {group["baseline"] for group in facts["groups"]}
+        return facts["baseline"], [[m["method"] for m in group["methods"]] for group in facts["groups"]]
+
+    assert bases(found, BASELINES) == (
+        "supervised_two_views or supervised",
+        [["supervised", "soft"], ["supervised_two_views", "mining"]],
+    )
+    both = mining + added
+    assert bases(both, BASELINES) == ("supervised_two_views", [["supervised_two_views", "mining", "supervised"]])
+    assert bases(both, BASELINES[::-1]) == ("supervised", [["supervised", "mining", "supervised_two_views"]])
+    other = summary.summarize(made.study, both, BASELINES)["groups"][0]["methods"][2]
+    assert other["gain"]["teacher"]["AP"]["n"] == 3
 
 
 def test_sharing(made, found):
     """12 runs of 20 + 40 steps on 6 burn-ins: 6 burn-ins of 20 steps and their labeling (1.5 s) were saved."""
-    sharing = summary.summarize(made.study, found, "supervised")["sharing"]
+    sharing = summary.summarize(made.study, found, BASELINES)["sharing"]
     assert sharing == {
         "runs": 12,
         "burn_ins": 6,
@@ -79,7 +107,7 @@ def test_sharing(made, found):
 
 
 def test_numbers_are_those_of_the_files(made, found):
-    facts = summary.summarize(made.study, found, "supervised")
+    facts = summary.summarize(made.study, found, BASELINES)
     run = facts["runs"][0]
     folder = made.results / "evaluate" / run["key"]
     metrics = json.loads((folder / "metrics.json").read_text())
@@ -95,7 +123,7 @@ def test_numbers_are_those_of_the_files(made, found):
 
 
 def test_table_has_one_row_a_run(made, found):
-    table = summary.table(summary.summarize(made.study, found, "supervised"))
+    table = summary.table(summary.summarize(made.study, found, BASELINES))
     assert table["key"].tolist() == list(made.study.runs)
     assert {"teacher_AP", "student_ARl", "teacher_gain_AP", "pseudo_precision", "retrain_seconds"} <= set(table.columns)
 
@@ -106,7 +134,7 @@ def test_unequal_steps_are_marked(made, found):
             return result
         return dataclasses.replace(result, history=result.history | {"retrain": result.history["retrain"].iloc[:-5]})
 
-    groups = summary.summarize(made.study, [shorter(result) for result in found], "supervised")["groups"]
+    groups = summary.summarize(made.study, [shorter(result) for result in found], BASELINES)["groups"]
     assert not groups[0]["methods"][1]["equal_steps"] and groups[1]["methods"][1]["equal_steps"]
 
 

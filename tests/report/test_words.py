@@ -55,6 +55,10 @@ def test_verdict(found, kind, says):
     assert got == kind and says in sentence
 
 
+def test_verdict_without_a_baseline():
+    assert words.verdict(method(None), None) == ("open", "soft has no baseline run to be compared with.")
+
+
 def test_unequal_steps_are_said():
     assert (
         "may be longer training"
