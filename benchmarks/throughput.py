@@ -142,15 +142,12 @@ def main() -> None:
         root, images, split = scenes(folder)
         pool = Pool.of(root, images, split, keep_empty=True)
         px = views.weak.short_px[0]  # type: ignore[index]
-        compare(
-            "training step", bare_training(detector, training, px), our_training(detector, training, views, pool, folder),
-            arguments.steps, arguments.repeats,
-        )  # fmt: skip
+        bare, ours = bare_training(detector, training, px), our_training(detector, training, views, pool, folder)
+        compare("training step", bare, ours, arguments.steps, arguments.repeats)
         quiet = detector.eval()
-        compare(
-            "pseudo-labeling", bare_labeling(quiet, labeling, detector_params.input.short_px),
-            our_labeling(quiet, labeling, images, root, detector_params.input), arguments.steps, arguments.repeats,
-        )  # fmt: skip
+        bare = bare_labeling(quiet, labeling, detector_params.input.short_px)
+        ours = our_labeling(quiet, labeling, images, root, detector_params.input)
+        compare("pseudo-labeling", bare, ours, arguments.steps, arguments.repeats)
 
 
 if __name__ == "__main__":
