@@ -24,6 +24,8 @@ RUN_BY = {
     "make demo": "tests/test_environment.py",
     "make test": "tests/test_environment.py",
     "make study STUDY=mine": "tests/test_docs.py::test_own_data_as_the_docs_say",
+    "make study STUDY=bccd_semi": "tests/pipeline/test_study.py::test_every_committed_study_expands",
+    "make study STUDY=bccd_sparse": "tests/pipeline/test_study.py::test_every_committed_study_expands",
     "snakemake --cores all": "tests/pipeline/test_whole.py::test_the_whole_pipeline",
     "snakemake --cores all --profile slurm": "tests/pipeline/test_reading.py",
     "dvc repro": "tests/pipeline/test_whole.py::test_the_whole_pipeline",

@@ -31,12 +31,18 @@ def stock() -> digits.Material:
     return digits.material("train", 0)
 
 
+def contents(folder: Path) -> dict[str, bytes]:
+    found = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert len(found) > 10
+    return found
+
+
 def test_the_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:
     for folder in ("a", "b"):
         digits.write(changed(), tmp_path / folder)
-    assert digest(tmp_path / "a") == digest(tmp_path / "b")
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
     digits.write(changed(seed=1), tmp_path / "c")
-    assert digest(tmp_path / "a") != digest(tmp_path / "c")
+    assert contents(tmp_path / "a") != contents(tmp_path / "c")
 
 
 def test_a_scene_does_not_depend_on_the_others(tmp_path: Path) -> None:
@@ -106,7 +112,7 @@ def test_what_is_written_passes_the_check(tmp_path: Path) -> None:
     digits.write(changed(unlabeled_share=0.5), tmp_path)
     params = DataParams.load("params/data/digits.yaml").model_copy(update={"root": str(tmp_path)})
     index, problems = check(formats.read(params), params)
-    assert index.classes == ("zero", "one", "two", "three", "seven")
+    assert index.classes == ("zero", "one", "two", "three")
     assert index.images.subset.value_counts().to_dict() == {"train": 3, "unlabeled": 3, "val": 2, "test": 2}
     assert {p.kind for p in problems} <= {"class without a box in train"}
 
