@@ -29,7 +29,7 @@ from scantling.data import split as splits
 from scantling.data.loader import Pool
 from scantling.methods import supervised
 from scantling.pseudo import PseudoLabelParams
-from scantling.target import Target
+from scantling.target import Batch, Target
 
 ROOT = Path(__file__).parents[1]
 CLASSES = ("zero", "one", "two", "three")
@@ -68,18 +68,15 @@ def our_training(
     return loop
 
 
-def bare_labeling(detector: nn.Module, params: PseudoLabelParams, image_px: int) -> Callable[[int], None]:
-    batch, size = params.batch_size, (image_px, image_px)
-    images = torch.randint(0, 256, (batch, 3, *size), dtype=torch.uint8)
-
+def bare_labeling(detector: nn.Module, params: PseudoLabelParams, ready: list[Batch]) -> Callable[[int], None]:
     def loop(batches: int) -> None:
         with torch.inference_mode():
-            for _ in range(batches):
-                features = detector.features(images, [size] * batch)
+            for batch in ready[:batches]:
+                features = detector.features(batch.images, batch.sizes)
                 options = {"score_threshold": params.score_floor, "nms_iou": params.nms_iou, "limit": params.limit}
-                found = detector.detect(features, [size] * batch, **options)
+                found = detector.detect(features, batch.sizes, **options)
                 pseudo.box_spread(
-                    detector, features, found, [size] * batch,
+                    detector, features, found, batch.sizes,
                     times=params.jitter_times, fraction=params.jitter_fraction, score_above=params.spread_from,
                 )  # fmt: skip
 
@@ -145,8 +142,10 @@ def main() -> None:
         bare, ours = bare_training(detector, training, px), our_training(detector, training, views, pool, folder)
         compare("training step", bare, ours, arguments.steps, arguments.repeats)
         quiet = detector.eval()
-        bare = bare_labeling(quiet, labeling, detector_params.input.short_px)
-        ours = our_labeling(quiet, labeling, images, root, detector_params.input)
+        size = detector_params.input
+        ready = list(predict.batches(images, root, size, labeling.batch_size, labeling.workers))  # the same pixels
+        bare = bare_labeling(quiet, labeling, ready)
+        ours = our_labeling(quiet, labeling, images, root, size)
         compare("pseudo-labeling", bare, ours, arguments.steps, arguments.repeats)
 
 

@@ -35,7 +35,8 @@ class _RawDataset(Dataset[tuple[Tensor, Tensor, Target]]):
         return *views.make(image, self.view, views.seeded(0)), Target.empty()
 
 
-def _batches(table: pd.DataFrame, root: Path, input: object, batch_size: int, workers: int) -> Iterator[Batch]:
+def batches(table: pd.DataFrame, root: Path, input: object, batch_size: int, workers: int) -> Iterator[Batch]:
+    """The images of `table` at the detector's test size, in order."""
     dataset = _RawDataset(root, table["file_name"].tolist(), input.short_px, input.long_px)  # type: ignore[attr-defined]
     ids = [int(i) for i in table["image_id"]]
     loader = DataLoader(dataset, batch_size, num_workers=workers, collate_fn=lambda samples: samples)
@@ -63,7 +64,7 @@ def _run(
     progress, parts = log.Progress(what, len(table), "images"), []
     detector = detector.to(device).eval()
     with torch.inference_mode():
-        for batch in _batches(table, root, input, batch_size, workers):
+        for batch in batches(table, root, input, batch_size, workers):
             batch = batch.to(device)
             found, spreads = label(detector.features(batch.images, batch.sizes), batch)
             for i, image_id in enumerate(batch.image_ids):

@@ -32,7 +32,7 @@ RUN_BY = {
     "dvc metrics show": "tests/pipeline/test_reading.py::test_metrics_show_and_diff",
     "dvc exp run -S params/evaluate.yaml:subset=val": "tests/pipeline/test_reading.py::test_metrics_show_and_diff",
     PREPARE: "tests/test_docs.py::test_own_data_as_the_docs_say",
-    "python benchmarks/throughput.py": "tests/test_docs.py::test_the_benchmark_runs",
+    "python benchmarks/throughput.py --repeats 3 --steps 25": "tests/test_docs.py::test_the_benchmark_runs",
 }
 
 
