@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import os
 import posixpath
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,44 +21,16 @@ import pandas as pd
 
 from scantling.data.images import decode, header
 from scantling.data.index import XYXY, Index
+from scantling.data.problems import EXAMPLES, Findings
 from scantling.data.source import Source, SourceParams
 from scantling.log import Progress
 from scantling.stage import BadInput
 
-EXAMPLES = 5
 BORDER_TOLERANCE_PX = 0.01  # rounding of decimal coordinates; such boxes are clipped without being counted
 
 
-@dataclass(frozen=True)
-class Problem:
-    """`kind`: short name; `level`: error, repair or note; `what`: sentence on what it is and what was done."""
-
-    kind: str
-    level: str
-    count: int
-    what: str
-    examples: tuple[str, ...]
-
-
-class Findings(list[Problem]):
-    """The problems in the order in which they were looked for."""
-
-    def add(self, kind: str, level: str, what: str, examples: Sequence[Any]) -> None:
-        if len(examples):
-            self.append(Problem(kind, level, len(examples), what, tuple(str(e) for e in examples[:EXAMPLES])))
-
-    def refuse(self, where: str, levels: Sequence[str] = ("error",)) -> None:
-        """Raise BadInput with one sentence per problem of these levels."""
-        bad = [p for p in self if p.level in levels]
-        if bad:
-            raise BadInput("\n".join(f"{where}: {p.count} x {p.kind}, e.g. {_listed(p)}; {p.what}" for p in bad))
-
-
-def check(source: Source, params: SourceParams) -> tuple[Index, Findings]:
-    """The index of a source, and everything noticed on the way. Raises BadInput on what cannot be repaired."""
-    found = Findings()
-    for note in source.notes:
-        found.add("renumbered ids", "note", note, source.files)
+def check(source: Source, params: SourceParams, found: Findings) -> Index:
+    """The index of a source; everything noticed is added to `found`. Raises BadInput on what is not to be repaired."""
     _paths(source, found)
     found.refuse(source.name)
     files = _files(source, params, found)
@@ -69,13 +41,12 @@ def check(source: Source, params: SourceParams) -> tuple[Index, Findings]:
     images, boxes = _sizes(images, boxes, found)
     found.refuse(source.name)
     boxes = _geometry(images, boxes, found)
-    if params.strict:
-        found.refuse(source.name, ("error", "repair"))
+    found.refuse(source.name)
     _notes(source, images, boxes, found)
 
     if not params.record_mtime:
         images = images.assign(mtime_ns=0)  # a copy of the data set then gives the same bytes
-    index = Index(
+    return Index(
         source.name,
         Path(source.root),
         source.classes,
@@ -87,32 +58,23 @@ def check(source: Source, params: SourceParams) -> tuple[Index, Findings]:
             "counts": _counts(source, images, boxes),
             "problems": [asdict(p) for p in found],
         },
+        source.image_labels[source.image_labels.image_id.isin(images.image_id)],
     )
-    return index, found
 
 
 def _paths(source: Source, found: Findings) -> None:
     images = source.images
     clean = images.file_name.map(lambda name: posixpath.normpath(name.replace("\\", "/")))
     leaves = clean.map(lambda name: name.startswith(("../", "/")) or name == ".." or name[1:2] == ":")
-    found.add(
-        "path outside the folder",
-        "error",
-        f"file names must stay below {source.root}: move the images there or make a link to them",
-        list(images.file_name[leaves]),
-    )
+    found.add("path_outside", list(images.file_name[leaves]))
     trained = images.subset.isin(["train", "unlabeled"])
     tested = clean[~trained]
     found.add(
-        "training image in another subset",
-        "error",
-        "a result on it would mean nothing: take it out of one of the two",
+        "in_two_subsets",
         list(images.file_name[trained & clean.isin(tested)]),
     )
     found.add(
-        "image listed twice",
-        "error",
-        "two entries name the same file within a subset: merge their annotations",
+        "listed_twice",
         list(images.file_name[pd.DataFrame({"s": images.subset, "n": clean}).duplicated()]),
     )
 
@@ -122,9 +84,6 @@ def _files(source: Source, params: SourceParams, found: Findings) -> pd.DataFram
     root, names = Path(source.root), list(source.images.file_name)
     if not root.is_dir():
         raise BadInput(f"{root}: there is no such folder; correct `root` in the data parameters")
-    level = "repair" if params.drop_bad_images else "error"
-    done = "left out with their boxes" if params.drop_bad_images else None
-    remedy = "or set `drop_bad_images: true` to leave such images out"
 
     def look(name: str) -> tuple[bool, int, int, int, int, int, str]:
         path = root / name
@@ -148,15 +107,11 @@ def _files(source: Source, params: SourceParams, found: Findings) -> pd.DataFram
     absent = ~files.present
     missing, broken = absent & (files.error == ""), absent & (files.error != "")
     found.add(
-        "image without file",
-        level,
-        done or f"put the files below {root} {remedy}",
+        "missing_file",
         [str(root / n) for n in source.images.file_name[missing]],
     )
     found.add(
-        "unreadable or truncated image",
-        level,
-        done or f"replace the files {remedy}",
+        "unreadable_image",
         [error.removesuffix("; replace the file or take it out of the data set") for error in files.error[broken]],
     )
     return files.drop(columns="error")
@@ -179,33 +134,25 @@ def _sizes(images: pd.DataFrame, boxes: pd.DataFrame, found: Findings) -> tuple[
     real = images[["real_width", "real_height"]].to_numpy()
     known, told = (real > 0).all(1), (stated > 0).all(1)
     found.add(
-        "image of unknown size",
-        "error",
-        "write width and height into the annotation file or set `verify: header`",
+        "unknown_size",
         list(images.file_name[~known & ~told]),
     )
     differs = known & told & (stated != real).any(1)
     lying = differs & (images.turn.to_numpy() >= 5) & (stated == real[:, ::-1]).all(1)
     wrong = images[differs & ~lying]
     found.add(
-        "size differs from the file",
-        "error",
-        "boxes may belong to another version of the image: correct width and height, or the image",
+        "wrong_size",
         [
             f"{r.file_name} (stated {r.width}x{r.height}, file {r.real_width}x{r.real_height})"
             for r in wrong.itertuples()
         ],
     )
     found.add(
-        "EXIF rotation, boxes turned",
-        "repair",
-        "the boxes were drawn on the picture before EXIF turns it, and are turned with it",
+        "exif_turned",
         [f"{r.file_name} (orientation {r.turn})" for r in images[lying].itertuples()],
     )
     found.add(
-        "EXIF rotation",
-        "note",
-        "the picture is used upright, and the boxes are taken as drawn on the upright picture",
+        "exif",
         [f"{r.file_name} (orientation {r.turn})" for r in images[(images.turn.to_numpy() > 1) & ~lying].itertuples()],
     )
     size = np.where(known[:, None], real, stated)
@@ -248,29 +195,25 @@ def _geometry(images: pd.DataFrame, boxes: pd.DataFrame, found: Findings) -> pd.
         return shown + [""] * (len(rows) - len(shown))  # counted, not shown
 
     over = (np.abs(inside - corners) > BORDER_TOLERANCE_PX).any(1)
-    found.add("box beyond the border", "repair", "clipped to the image", examples(over))
+    found.add("box_outside", examples(over))
     empty = (inside[:, 2] <= inside[:, 0]) | (inside[:, 3] <= inside[:, 1])
-    found.add("box without area", "repair", "dropped", examples(empty))
+    found.add("box_without_area", examples(empty))
     boxes = boxes.assign(**dict(zip(XYXY, inside.T, strict=True)))
     again = boxes.duplicated(["image_id", "label", *XYXY, "crowd"]).to_numpy() & ~empty
-    found.add(
-        "repeated box", "repair", "same class and corners in the same image: only the first kept", examples(again)
-    )
+    found.add("repeated_box", examples(again))
     boxes = boxes[~empty & ~again]
     return boxes.assign(area=boxes.area.fillna((boxes.x2 - boxes.x1) * (boxes.y2 - boxes.y1)))
 
 
 def _notes(source: Source, images: pd.DataFrame, boxes: pd.DataFrame, found: Findings) -> None:
     crowded = images.file_name[images.image_id.isin(boxes.image_id[boxes.crowd])]
-    found.add(
-        "image with a crowd region", "note", "crowds are never trained on, and ignored in evaluation", list(crowded)
-    )
+    found.add("crowd", list(crowded))
     bare = images.file_name[(images.subset != "unlabeled") & ~images.image_id.isin(boxes.image_id)]
-    found.add("image without boxes", "note", "taken as looked at and empty", list(bare))
+    found.add("image_without_boxes", list(bare))
     subsets = boxes.image_id.map(images.set_index("image_id").subset)
     seen = set(boxes.label[(subsets == "train") & ~boxes.crowd])
     never = [name for label, name in enumerate(source.classes) if label not in seen]
-    found.add("class without a box in train", "note", "it cannot be learned", never)
+    found.add("class_without_boxes", never)
 
 
 def _counts(source: Source, images: pd.DataFrame, boxes: pd.DataFrame) -> dict[str, Any]:
@@ -287,8 +230,3 @@ def _counts(source: Source, images: pd.DataFrame, boxes: pd.DataFrame) -> dict[s
             "classes": dict(zip(source.classes, per_class.tolist(), strict=True)),
         }
     return counts
-
-
-def _listed(problem: Problem) -> str:
-    rest = problem.count - len(problem.examples)
-    return ", ".join(problem.examples) + (f" and {rest} more" if rest else "")

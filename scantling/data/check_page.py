@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from scantling.data.check import Findings, Problem
 from scantling.data.images import decode
 from scantling.data.index import XYXY, Index
+from scantling.data.problems import Findings, Problem
 from scantling.stage import BadInput
 
 DRAWN_IMAGES = 12
@@ -122,7 +122,7 @@ def _problems(problems: Sequence[Problem]) -> str:
         rest = f"<br>and {p.count - len(p.examples):,} more" if p.count > len(p.examples) else ""
         rows.append(
             f'<tr><td class="level {p.level}">{LEVELS[p.level]}</td><td class="n">{p.count:,}</td>'
-            f"<td>{html.escape(p.kind)}<br><small>{html.escape(p.what)}</small>"
+            f"<td>{html.escape(p.title)}<br><small>{html.escape(p.what)}</small>"
             f"<details><summary>examples</summary>{examples}{rest}</details></td></tr>"
         )
     return f"<table>{''.join(rows)}</table>"

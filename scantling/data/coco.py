@@ -13,6 +13,7 @@ import pandas as pd
 from pydantic import Field
 
 from scantling.data.index import BOX_COLUMNS, table
+from scantling.data.problems import Findings
 from scantling.data.source import SOURCE_COLUMNS, Source, SourceParams
 from scantling.stage import BadInput
 
@@ -25,7 +26,7 @@ class CocoParams(SourceParams):
     images: str | dict[str, str] = "images"
 
 
-def read(params: CocoParams) -> Source:
+def read(params: CocoParams, found: Findings) -> Source:
     """All subsets as one table of images and one of boxes, rows in the order of the files.
 
     Labels are 0..C-1 by ascending category id. Ids are kept if they are unique over the files; otherwise ALL image
@@ -40,7 +41,7 @@ def read(params: CocoParams) -> Source:
         folder = params.images if isinstance(params.images, str) else params.images.get(subset, "images")
         images.append(_images(content["images"], file, subset, folder))
         boxes.append(_boxes(content["annotations"], file, images[-1], categories))
-    notes = _renumber(images, boxes)
+    _renumber(images, boxes, params, found)
     return Source(
         name=params.name,
         format=params.format,
@@ -50,7 +51,6 @@ def read(params: CocoParams) -> Source:
         category_ids=tuple(categories),
         images=pd.concat(images, ignore_index=True),
         boxes=pd.concat(boxes, ignore_index=True),
-        notes=notes,
     ).tidy()
 
 
@@ -178,9 +178,8 @@ def _is_box(box: Any) -> bool:
     return numbers and all(np.isfinite(v) for v in box)
 
 
-def _renumber(images: list[pd.DataFrame], boxes: list[pd.DataFrame]) -> tuple[str, ...]:
-    """Make ids unique over the files, in place; says what was done."""
-    notes = []
+def _renumber(images: list[pd.DataFrame], boxes: list[pd.DataFrame], params: CocoParams, found: Findings) -> None:
+    """Make ids unique over the files, in place."""
     if pd.concat(images).image_id.duplicated().any():
         start = 1
         for i, frame in enumerate(images):
@@ -188,14 +187,13 @@ def _renumber(images: list[pd.DataFrame], boxes: list[pd.DataFrame]) -> tuple[st
             boxes[i] = boxes[i].assign(image_id=boxes[i].image_id.map(fresh).to_numpy())
             images[i] = frame.assign(image_id=fresh.to_numpy())
             start += len(frame)
-        notes.append("image ids occur in several files: all were renumbered 1, 2, ... in the order of the files")
+        found.add("renumbered_ids", [f"image ids of {file}" for file in params.subsets.values()])
     if pd.concat(boxes).box_id.duplicated().any():
         start = 1
         for i, frame in enumerate(boxes):
             boxes[i] = frame.assign(box_id=np.arange(start, start + len(frame)))
             start += len(frame)
-        notes.append("annotation ids occur in several files: all were renumbered 1, 2, ... in the order of the files")
-    return tuple(notes)
+        found.add("renumbered_ids", [f"annotation ids of {file}" for file in params.subsets.values()])
 
 
 def _column(entries: list[dict[str, Any]], key: str, file: Path, part: str) -> list[Any]:

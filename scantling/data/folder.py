@@ -17,6 +17,7 @@ from pydantic import Field
 
 from scantling.data.images import SUFFIXES
 from scantling.data.index import BOX_COLUMNS, XYXY, table
+from scantling.data.problems import Findings
 from scantling.data.source import Source, SourceParams
 from scantling.stage import BadInput
 
@@ -34,7 +35,7 @@ class FolderParams(SourceParams):
     test_share: float = Field(0.15, ge=0, le=0.9)
 
 
-def read(params: FolderParams) -> Source:
+def read(params: FolderParams, found: Findings) -> Source:
     """All images below `root`, by name; ids are 1, 2, 3, ... in that order, and in the order of the rows for boxes."""
     root = Path(params.root)
     names = _image_names(root)

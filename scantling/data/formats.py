@@ -10,6 +10,7 @@ from typing import Any
 from scantling.data import coco, folder
 from scantling.data.coco import CocoParams
 from scantling.data.folder import FolderParams
+from scantling.data.problems import Findings
 from scantling.data.source import Source, SourceParams, divide
 from scantling.params import ParamsError, check
 from scantling.params import read as read_yaml
@@ -33,12 +34,12 @@ class DataParams(SourceParams):
         return check(FORMATS[name], {"name": Path(str(spec).partition(":")[0]).stem, **content}, spec)
 
 
-def read(params: SourceParams) -> Source:
+def read(params: SourceParams, found: Findings) -> Source:
     """The data set as its files tell it, with the shares for val and test moved out of train."""
     if isinstance(params, CocoParams):
-        source = coco.read(params)
+        source = coco.read(params, found)
     elif isinstance(params, FolderParams):
-        source = folder.read(params)
+        source = folder.read(params, found)
     else:
         raise TypeError(f"parameters without a reader: {type(params).__name__}")
     if not params.val_share and not params.test_share:

@@ -4,6 +4,8 @@ images.parquet  image_id int64, subset str (train, val, test, unlabeled, ...), f
                 width int32, height int32 (of the decoded file), bytes int64, mtime_ns int64
 boxes.parquet   box_id int64, image_id int64, label int32 (0..C-1), x1 y1 x2 y2 float32 (pixels of the decoded file),
                 area float32 (as published, else w*h), crowd bool, difficult bool
+image_labels.parquet  image_id int64, label int32, kind str: what is known of a class in a whole image (LVIS):
+                `negative` it is verified absent, `not_exhaustive` not every object of it has a box
 data.json       name, root, classes, category_ids, source, counts, problems
 """
 
@@ -37,12 +39,13 @@ BOX_COLUMNS = {
     "crowd": "bool",
     "difficult": "bool",
 }
+IMAGE_LABEL_COLUMNS = {"image_id": "int64", "label": "int32", "kind": "str"}
 XYXY = ["x1", "y1", "x2", "y2"]
 
 
 @dataclass(frozen=True)
 class Index:
-    """A data set as tables. `boxes` is None where a stage must not see the truth."""
+    """A data set as tables. `boxes` and `image_labels` are None where a stage must not see the truth."""
 
     name: str
     root: Path
@@ -51,6 +54,7 @@ class Index:
     images: pd.DataFrame
     boxes: pd.DataFrame | None
     facts: dict[str, Any]
+    image_labels: pd.DataFrame | None = None
 
 
 def table(rows: pd.DataFrame | list[dict[str, Any]], columns: dict[str, str]) -> pd.DataFrame:
@@ -59,10 +63,13 @@ def table(rows: pd.DataFrame | list[dict[str, Any]], columns: dict[str, str]) ->
 
 
 def save(index: Index, folder: Path) -> None:
-    """Write the three files into `folder`."""
+    """Write the four files into `folder`."""
     assert index.boxes is not None, "an index without its boxes is only for reading"
     table(index.images, IMAGE_COLUMNS).to_parquet(folder / "images.parquet", index=False)
     table(index.boxes, BOX_COLUMNS).to_parquet(folder / "boxes.parquet", index=False)
+    table([] if index.image_labels is None else index.image_labels, IMAGE_LABEL_COLUMNS).to_parquet(
+        folder / "image_labels.parquet", index=False
+    )
     facts = {
         **index.facts,
         "name": index.name,
@@ -84,6 +91,7 @@ def load(folder: Path, *, truth: bool) -> Index:
         images=pd.read_parquet(folder / "images.parquet"),
         boxes=pd.read_parquet(folder / "boxes.parquet") if truth else None,
         facts=facts,
+        image_labels=pd.read_parquet(folder / "image_labels.parquet") if truth else None,
     )
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import pandas as pd
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from scantling.data.index import BOX_COLUMNS, table
+from scantling.data.index import BOX_COLUMNS, IMAGE_LABEL_COLUMNS, table
+from scantling.data.problems import Action, check_policy
 from scantling.params import Params
 
 # Rows in the order of the files; width and height are those the annotation file states, 0 where it is silent.
@@ -24,14 +25,21 @@ class SourceParams(Params):
     val_share: float = Field(0.0, ge=0, le=0.9)
     test_share: float = Field(0.0, ge=0, le=0.9)
     verify: Literal["decode", "header", "none"] = "decode"
-    drop_bad_images: bool = False
-    strict: bool = False
+    max_megapixels: float = Field(250.0, gt=0, description="larger images are not opened: a small file can hold them")
     record_mtime: bool = False
+    problems: dict[str, Action] = Field({}, description="what happens to which kind of problem, see data/problems.py")
+
+    @field_validator("problems")
+    @classmethod
+    def _known_problems(cls, policy: dict[str, Action]) -> dict[str, Action]:
+        check_policy(policy)
+        return policy
 
 
 @dataclass(frozen=True)
 class Source:
-    """A data set as its files tell it. images: SOURCE_COLUMNS; boxes: index.BOX_COLUMNS with labels 0..C-1."""
+    """A data set as its files tell it. images: SOURCE_COLUMNS; boxes: index.BOX_COLUMNS with labels 0..C-1;
+    image_labels: index.IMAGE_LABEL_COLUMNS."""
 
     name: str
     format: str
@@ -41,11 +49,17 @@ class Source:
     category_ids: tuple[int, ...]
     images: pd.DataFrame
     boxes: pd.DataFrame
-    notes: tuple[str, ...] = ()
+    image_labels: pd.DataFrame = field(default_factory=lambda: table([], IMAGE_LABEL_COLUMNS))
+    frequencies: tuple[str, ...] = ()  # r, c or f per class (LVIS); () where the data set does not say
 
     def tidy(self) -> Source:
         """The same with exact columns and dtypes."""
-        return replace(self, images=table(self.images, SOURCE_COLUMNS), boxes=table(self.boxes, BOX_COLUMNS))
+        return replace(
+            self,
+            images=table(self.images, SOURCE_COLUMNS),
+            boxes=table(self.boxes, BOX_COLUMNS),
+            image_labels=table(self.image_labels, IMAGE_LABEL_COLUMNS),
+        )
 
 
 def divide(images: pd.DataFrame, val_share: float, test_share: float) -> pd.DataFrame:

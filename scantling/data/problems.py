@@ -1,0 +1,161 @@
+"""What can be wrong with a data set: one table of kinds, each with the rule that repairs it and what a person can do.
+
+A data parameter file may say for any kind what is to happen: `problems: {box_outside: error, wrong_size: repair}`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from scantling.stage import BadInput
+
+Action = Literal["repair", "error", "note"]
+EXAMPLES = 5
+
+
+@dataclass(frozen=True)
+class Kind:
+    """`default`: what happens unless the parameters say otherwise. `repair`: the rule; None where there is none."""
+
+    title: str
+    default: Action
+    repair: str | None
+    remedy: str
+
+
+KINDS: dict[str, Kind] = {
+    # what the annotation files say
+    "renumbered_ids": Kind("ids used by several files", "note", None, "all of them were renumbered 1, 2, 3, ..."),
+    "id_gaps": Kind("gaps between ids", "note", None, "nothing to do: ids are names here, not positions"),
+    "duplicate_image_id": Kind(
+        "image id used more than once", "error", "only the first entry is kept", "give every image its own id"
+    ),
+    "duplicate_box_id": Kind(
+        "annotation id used more than once", "error", "all were renumbered", "give every annotation its own id"
+    ),
+    "unknown_category": Kind(
+        "box of an unknown category", "error", "dropped", "add the category to the list of classes or correct the box"
+    ),
+    "box_without_image": Kind(
+        "box of an image that is not listed", "error", "dropped", "add the image or remove the box"
+    ),
+    "box_not_numbers": Kind(
+        "box that is not four finite numbers", "error", "dropped", "write four finite numbers in pixels"
+    ),
+    "foreign_path": Kind(
+        "annotation that names another file", "note", None, "the image is found by the name of its annotation file"
+    ),
+    # what the image files say
+    "path_outside": Kind(
+        "path outside the folder", "error", None, "move the images below the root or make a link to them"
+    ),
+    "listed_twice": Kind("image listed twice", "error", "entries merged into the first", "merge their annotations"),
+    "in_two_subsets": Kind(
+        "training image in another subset",
+        "error",
+        "taken out of training",
+        "a result on it would mean nothing: take it out of one of the two",
+    ),
+    "same_name": Kind(
+        "two files with the same name", "note", None, "they lie in different folders and are different images here"
+    ),
+    "missing_file": Kind("image without file", "error", "left out with its boxes", "put the file there"),
+    "unreadable_image": Kind(
+        "unreadable or truncated image", "error", "left out with its boxes", "replace the file or take it out"
+    ),
+    "huge_image": Kind(
+        "image larger than the limit", "error", "left out with its boxes", "make it smaller or raise `max_megapixels`"
+    ),
+    "unknown_size": Kind(
+        "image of unknown size", "error", None, "write width and height into the annotations or set `verify: header`"
+    ),
+    "wrong_size": Kind(
+        "size differs from the file",
+        "error",
+        "boxes scaled to the size of the file",
+        "the boxes may belong to another version of the image: correct the size or the image",
+    ),
+    "exif_turned": Kind(
+        "EXIF rotation, boxes turned",
+        "repair",
+        "the boxes were drawn on the picture before EXIF turns it, and are turned with it",
+        "store the picture upright",
+    ),
+    "exif": Kind(
+        "EXIF rotation", "note", None, "the picture is used upright; boxes are taken as drawn on the upright picture"
+    ),
+    # what the boxes are
+    "box_outside": Kind("box beyond the border", "repair", "clipped to the image", "correct the box"),
+    "box_without_area": Kind("box without area", "repair", "dropped", "correct or remove the box"),
+    "repeated_box": Kind(
+        "repeated box",
+        "repair",
+        "same class and corners in the same image: only the first is kept",
+        "remove the repetition",
+    ),
+    "crowd": Kind("image with a crowd region", "note", None, "crowds are never trained on, and ignored in evaluation"),
+    "image_without_boxes": Kind("image without boxes", "note", None, "taken as looked at and empty"),
+    "class_without_boxes": Kind("class without a box in train", "note", None, "it cannot be learned"),
+}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One kind of problem as it was found: how often, what was done about it or can be done, and a few examples."""
+
+    kind: str
+    title: str
+    level: Action
+    count: int
+    what: str
+    examples: tuple[str, ...]
+
+
+class Findings(list[Problem]):
+    """The problems found, in the order in which they were looked for."""
+
+    def __init__(self, policy: Mapping[str, Action] | None = None):
+        super().__init__()
+        self.policy = dict(policy or {})
+
+    def add(self, kind: str, examples: Sequence[object], count: int | None = None) -> bool:
+        """Note `count` problems (that of the examples if None) of a kind. True: the caller is to repair them.
+
+        Nothing is noted, and True returned, where there are none.
+        """
+        count = len(examples) if count is None else count
+        if not count:
+            return True
+        level = self.policy.get(kind, KINDS[kind].default)
+        what = KINDS[kind].repair if level == "repair" else KINDS[kind].remedy
+        shown = tuple(str(e) for e in examples[:EXAMPLES])
+        self.append(Problem(kind, KINDS[kind].title, level, count, str(what), shown))
+        return level != "error"
+
+    def refuse(self, where: object) -> None:
+        """Raise BadInput with one sentence per problem that is an error."""
+        if bad := [p for p in self if p.level == "error"]:
+            raise BadInput("\n".join(_sentence(where, p) for p in bad))
+
+
+def check_policy(policy: Mapping[str, Action]) -> None:
+    """Raise ValueError for a kind that does not exist or cannot be handled that way."""
+    for kind, action in policy.items():
+        if kind not in KINDS:
+            near = difflib.get_close_matches(kind, KINDS, 1)
+            raise ValueError(f"unknown problem `{kind}`; {f'did you mean `{near[0]}`?' if near else 'see KINDS'}")
+        known = KINDS[kind]
+        able = {known.default, "error"} | ({"repair"} if known.repair else set())
+        if action not in able:
+            raise ValueError(f"problem `{kind}` cannot be `{action}`; it can be {' or '.join(sorted(able))}")
+
+
+def _sentence(where: object, problem: Problem) -> str:
+    rest = problem.count - len(problem.examples)
+    listed = ", ".join(problem.examples) + (f" and {rest} more" if rest > 0 else "")
+    fix = f"; or set `problems: {{{problem.kind}: repair}}` ({KINDS[problem.kind].repair})"
+    remedy = problem.what + (fix if KINDS[problem.kind].repair else "")
+    return f"{where}: {problem.count} x {problem.title}, e.g. {listed}; {remedy}"
