@@ -12,13 +12,10 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import ExtraFPNBlock, LastLevelMaxPool, LastLevelP6P7
 
-from scantling.detectors.efficientnet_lite import EfficientNetLite0
+from scantling.detectors.backbone import Trunk, build_backbone
 from scantling.detectors.padding import is_ragged, valid_cells
-from scantling.detectors.resnet import ResNet
-from scantling.detectors.settings import AnchorParams, DetectorParams, EfficientNetLiteParams, NeckParams
+from scantling.detectors.settings import AnchorParams, DetectorParams, NeckParams
 from scantling.params import ParamsError
-
-Trunk = EfficientNetLite0 | ResNet
 
 
 class PyramidDetector(nn.Module):
@@ -38,7 +35,7 @@ class PyramidDetector(nn.Module):
         super().__init__()
         self.params = params
         self.classes = tuple(classes)
-        self.backbone = build_backbone(params)
+        self.backbone = build_backbone(params.backbone)
         self.neck = _build_neck(params.neck, self.backbone)
         self.strides = _level_strides(params.neck, self.backbone)
         if len(anchors.sizes_px) != len(self.strides):
@@ -109,15 +106,6 @@ class Anchors(AnchorGenerator):
         grids = [list(f.shape[-2:]) for f in features]
         steps = [[torch.tensor(s, device=device)] * 2 for s in self.strides]
         return self.grid_anchors(grids, steps)
-
-
-def build_backbone(params: DetectorParams) -> Trunk:
-    """The trunk with random weights."""
-    chosen = params.backbone
-    if isinstance(chosen, EfficientNetLiteParams):
-        return EfficientNetLite0(frozen_blocks=chosen.frozen_blocks, train_affine=chosen.train_affine)
-    frozen = 0 if chosen.weights is None else chosen.frozen_stages
-    return ResNet(chosen.name, frozen_stages=frozen, finest_stride=chosen.finest_stride_px)
 
 
 def _build_neck(params: NeckParams, trunk: Trunk) -> FeaturePyramidNetwork:
