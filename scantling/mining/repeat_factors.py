@@ -50,7 +50,7 @@ def repeated(factors: np.ndarray) -> np.ndarray:
 def margins(
     boxes: np.ndarray, labels: np.ndarray, scores: np.ndarray, thresholds: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of the boxes (N, 4) with an area that score their class's threshold or more, and by how much. Section 4.1."""
+    """Rows of the boxes (N, 4) with an area scoring their class's threshold or more, and by how much. Section 4.1."""
     margin = scores - thresholds[labels]
     rows = np.flatnonzero((margin >= 0) & (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1]))
     return rows, margin[rows]
