@@ -80,7 +80,8 @@ class Method(supervised.Method):
         for name, other in (("weak", "strong"), ("strong", "weak")):
             view = views[name]
             move = view.matrices @ torch.linalg.inv(views[other].matrices)
-            there = [exchange.moved(f, m, s) for f, m, s in zip(sets[other], move, view.sizes, strict=True)]
+            open_ = found.unless(sets[other], view, self.corrected)
+            there = [exchange.moved(f, m, s) for f, m, s in zip(open_, move, view.sizes, strict=True)]
             targets[name] = [self._target(t, f) for t, f in zip(view.targets, there, strict=True)]
             mined += sum(len(t) for t in targets[name]) - sum(len(t) for t in view.targets)
         return targets, features, mined / max(2 * len(views["weak"]), 1)

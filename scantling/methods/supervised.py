@@ -31,6 +31,8 @@ class Method:
 
     def __init__(self, params: MethodParams, classes: tuple[str, ...], refined: pd.DataFrame | None):
         self.params, self.classes, self.refined = params, classes, refined
+        by_hand = [] if refined is None else refined.loc[refined["source"] == "corrected", "image_id"]
+        self.corrected = frozenset(int(i) for i in by_hand)  # images that a person finished: nothing is mined in them
         if isinstance(params, Params):
             self.labeled_views = params.views
 

@@ -28,3 +28,8 @@ def seen(
         limit=limit,
     )
     return [Candidates(f.boxes, f.labels, f.scores, torch.full_like(f.scores, float("nan"))) for f in found]
+
+
+def unless(found: list[Candidates], view: Batch, finished: frozenset[int]) -> list[Candidates]:
+    """The same, but nothing in images that a person has finished."""
+    return [f.keep(slice(0, 0)) if i in finished else f for f, i in zip(found, view.image_ids, strict=True)]
