@@ -40,7 +40,7 @@ def box(x: float, image: int = 1, side: float = 10, **more: object) -> dict:
         (0.3, 0.2683982683, 0.2456866804),
         (0.5, 0.0303030303, 0.0222222222),
         (0.75, 0, 0),
-    ],  # fmt: skip # noqa: E501
+    ],  # fmt: skip
 )
 def test_published_cases(iou: float, points: float, area: float) -> None:
     def rows(folder: str) -> list[dict]:
@@ -61,7 +61,7 @@ def test_published_cases(iou: float, points: float, area: float) -> None:
 
 def test_second_hit_is_wrong_and_difficult_ones_do_not_count() -> None:
     index = index_of([box(0), box(50), box(100, difficult=True), box(200, crowd=True)])
-    detections = found([box(0, score=0.9), box(1, score=0.8), box(100, score=0.7), box(200, score=0.65), box(50, score=0.6)])  # fmt: skip # noqa: E501
+    detections = found([box(0, score=0.9), box(1, score=0.8), box(100, score=0.7), box(200, score=0.65), box(50, score=0.6)])  # fmt: skip
     # right, wrong (taken), two that do not count, right: precision 1, 1/2, 2/3 at recall 1/2, 1/2, 1
     assert voc.evaluate(index, "test", detections)["AP"].tolist() == pytest.approx([0.5 + 0.5 * 2 / 3])
     points = voc.evaluate(index, "test", detections, rule="11_points")
