@@ -61,7 +61,8 @@ def test_published_cases(iou: float, points: float, area: float) -> None:
 
 def test_second_hit_is_wrong_and_difficult_ones_do_not_count() -> None:
     index = index_of([box(0), box(50), box(100, difficult=True), box(200, crowd=True)])
-    detections = found([box(0, score=0.9), box(1, score=0.8), box(100, score=0.7), box(200, score=0.65), box(50, score=0.6)])  # fmt: skip
+    placed = ((0, 0.9), (1, 0.8), (100, 0.7), (200, 0.65), (50, 0.6))
+    detections = found([box(x, score=score) for x, score in placed])
     # right, wrong (taken), two that do not count, right: precision 1, 1/2, 2/3 at recall 1/2, 1/2, 1
     assert voc.evaluate(index, "test", detections)["AP"].tolist() == pytest.approx([0.5 + 0.5 * 2 / 3])
     points = voc.evaluate(index, "test", detections, rule="11_points")
