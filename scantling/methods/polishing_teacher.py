@@ -1,8 +1,8 @@
 """Polishing Teacher ("Mind the Gap", AAAI 2023): two small networks correct the teacher's boxes and classes.
 
-All boxes above a low score teach the box loss, in their corrected place; only those whose class a network or the teacher
-is sure of teach the class losses. The networks learn from displaced copies of labeled boxes, in the loop beside the
-student, and never touch the detector. Sections are those of the specification of the released code.
+All boxes above a low score teach the box loss, in their corrected place; only those whose class a network or the
+teacher is sure of teach the class losses. The networks learn from displaced copies of labeled boxes, in the loop beside
+the student, and never touch the detector. Sections are those of the specification of the released code.
 """
 
 from __future__ import annotations
