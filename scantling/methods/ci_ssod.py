@@ -1,8 +1,8 @@
 """CI-SSOD (ICCV 2023, arXiv 2403.15127): Soft Teacher for rare and frequent classes.
 
 Three parts, each alone or together: class weights that balance gradients (`reweight`), score thresholds of each class
-(`class_thresholds`, with `gradient_thresholds` also from the class weights), and unlabeled images with rare classes drawn
-more often (`resample`); labeled ones too (`labeled_repeat`). Sections are those of the specification of the code.
+(`class_thresholds`, with `gradient_thresholds` also from the class weights), and unlabeled images with rare classes
+drawn more often (`resample`); labeled ones too (`labeled_repeat`). Sections are those of the specification of the code.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ class Method(soft_teacher.Method):
         return losses, logged
 
     def drawn(self, pool: Pool, step: int, total_steps: int) -> tuple[list[int], list[int]]:
-        """Ids of the labeled and unlabeled images, repeated by rarity; asked at the start and every `resample_every`."""
+        """Ids of the labeled and unlabeled images, repeated by rarity; asked at the start and each `resample_every`."""
         p, count = self.params, len(self.classes)
         labels = [pool.truth(i)[1].tolist() for i in pool.labeled]
         labeled, unlabeled = np.array(pool.labeled, dtype=np.int64), np.array(pool.unlabeled, dtype=np.int64)
