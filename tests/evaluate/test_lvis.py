@@ -102,7 +102,8 @@ def _faster(faster: object, index: Index, known: list[dict], detections: pd.Data
         "annotations": rows(index.boxes, area=None),
     }
     gt = faster.COCO(truth)
-    run = faster.COCOeval_faster(gt, gt.loadRes(rows(detections, score=None)), "bbox", lvis_style=True, print_function=lambda *a: None)  # fmt: skip
+    results = gt.loadRes(rows(detections, score=None))
+    run = faster.COCOeval_faster(gt, results, "bbox", lvis_style=True, print_function=lambda *text: None)
     run.params.maxDets = [300]
     run.run() if hasattr(run, "run") else (run.evaluate(), run.accumulate(), run.summarize())
     return run.stats_as_dict
