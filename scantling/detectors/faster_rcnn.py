@@ -15,11 +15,12 @@ from torch import Tensor
 from torchvision.ops import clip_boxes_to_image
 
 from scantling.detectors.decode import select
+from scantling.detectors.padding import hold_edge, inside
 from scantling.detectors.protocol import BackgroundWeight
-from scantling.detectors.pyramid import PyramidDetector
+from scantling.detectors.pyramid import Anchors, PyramidDetector
 from scantling.detectors.roi import RoiParams, RoiStage
 from scantling.detectors.rpn import Rpn, RpnParams
-from scantling.detectors.settings import AnchorParams, DetectorParams
+from scantling.detectors.settings import AnchorParams, DetectorParams, DetectParams
 from scantling.target import Detections, Target
 
 
@@ -44,7 +45,8 @@ class FasterRcnn(PyramidDetector):
     has_background = True
 
     def __init__(self, params: FasterRcnnParams, classes: tuple[str, ...]):
-        super().__init__(params, params.anchors, classes)
+        super().__init__(params, classes)
+        self.anchors = Anchors(params.anchors, self.strides)
         channels = params.neck.channels
         per_cell = self.anchors.num_anchors_per_location()[0]
         self.rpn = Rpn(params.rpn, channels, per_cell, params.ignore_iou)
@@ -60,9 +62,12 @@ class FasterRcnn(PyramidDetector):
         """See the protocol. `background_weight` is asked for the drawn background RoIs of `class` only."""
         logits, deltas = self.rpn(features)
         anchors = self.anchors.per_level(features)
-        rpn_class, rpn_box = self.rpn.losses(logits, deltas, torch.cat(anchors), targets)
-        proposals = self.rpn.proposals(logits, deltas, anchors, sizes, self.rpn.params.train)
+        masks = inside(features, sizes, self.strides)
+        valid = self.valid_anchors(masks)
+        rpn_class, rpn_box = self.rpn.losses(logits, deltas, torch.cat(anchors), targets, sizes, valid)
+        proposals = self.rpn.proposals(logits, deltas, anchors, sizes, self.rpn.params.train, valid)
 
+        features = self._for_rois(features, masks)
         samples = self.roi.sample(proposals, targets, [t.for_class for t in targets])
         class_logits, box_deltas = self.roi(features, [s.rois for s in samples])
         class_loss = self.roi.class_loss(class_logits, samples, targets, background_weight)
@@ -78,26 +83,21 @@ class FasterRcnn(PyramidDetector):
         box = self.roi.box_loss(box_deltas, samples)
         return {"rpn_class": rpn_class, "rpn_box": rpn_box, "class": class_loss, "box": box}
 
-    @torch.no_grad()
-    def detect(
-        self,
-        features: list[Tensor],
-        sizes: Sequence[tuple[int, int]],
-        *,
-        score_threshold: float = 0.05,
-        nms_iou: float = 0.5,
-        limit: int = 100,
-    ) -> list[Detections]:
-        """See the protocol. A RoI can be found under several classes; without gradient."""
+    def _detect(self, features: list[Tensor], sizes: Sequence[tuple[int, int]], rule: DetectParams) -> list[Detections]:
+        """A RoI can be found under several classes; NMS sees clipped boxes."""
         params = self.rpn.params
         logits, deltas = self.rpn(features)
         counts = params.train if params.detect_with == "train" else params.test
-        proposals = self.rpn.proposals(logits, deltas, self.anchors.per_level(features), sizes, counts)
+        masks = inside(features, sizes, self.strides)
+        anchors, valid = self.anchors.per_level(features), self.valid_anchors(masks)
+        proposals = self.rpn.proposals(logits, deltas, anchors, sizes, counts, valid)
         found = []
-        for (probabilities, boxes), size in zip(self._refine(features, proposals), sizes, strict=True):
-            rows, labels = torch.where(probabilities > score_threshold)
+        for (probabilities, boxes), size in zip(
+            self._refine(self._for_rois(features, masks), proposals), sizes, strict=True
+        ):
+            rows, labels = torch.where(probabilities > rule.score_threshold)
             scores, placed = probabilities[rows, labels], clip_boxes_to_image(boxes[rows, labels], size)
-            found.append(select(placed, scores, labels, probabilities[rows], size, nms_iou=nms_iou, limit=limit))
+            found.append(select(placed, scores, labels, probabilities[rows], size, rule))
         return found
 
     def score(
@@ -105,6 +105,7 @@ class FasterRcnn(PyramidDetector):
     ) -> list[tuple[Tensor, Tensor]]:
         """See the protocol. The RoI head on the given boxes; gradients reach the features, not the boxes."""
         given = [b.detach().float().reshape(-1, 4) for b in boxes]
+        features = self._for_rois(features, inside(features, sizes, self.strides))
         return [
             (probabilities, clip_boxes_to_image(refined, size))
             for (probabilities, refined), size in zip(self._refine(features, given), sizes, strict=True)
@@ -117,3 +118,8 @@ class FasterRcnn(PyramidDetector):
         boxes = self.roi.decode(deltas, torch.cat(rois))
         counts = [len(r) for r in rois]
         return list(zip(probabilities.split(counts), boxes.split(counts), strict=True))
+
+    def _for_rois(self, features: list[Tensor], masks: list[Tensor] | None) -> list[Tensor]:
+        """The levels that RoIs are pooled from, with the border of each image held beyond it."""
+        levels = features[: len(self.roi.strides)]
+        return levels if masks is None else [hold_edge(f, m) for f, m in zip(levels, masks, strict=False)]

@@ -36,7 +36,7 @@ class Detector(Protocol):
     ) -> dict[str, Tensor]:
         """Named scalar losses, each already normalised as the specification of the detector says.
 
-        Faster R-CNN: rpn_class, rpn_box, class, box. Single-stage: class, box.
+        Faster R-CNN: rpn_class, rpn_box, class, box. Single-stage: class, box, and for FCOS centerness.
         Works in train and eval mode, with empty targets, and draws only from torch's global generator.
         """
         ...
@@ -46,11 +46,16 @@ class Detector(Protocol):
         features: list[Tensor],
         sizes: Sequence[tuple[int, int]],
         *,
-        score_threshold: float = 0.05,
-        nms_iou: float = 0.5,
-        limit: int = 100,
+        score_threshold: float | None = None,
+        nms_iou: float | None = None,
+        limit: int | None = None,
     ) -> list[Detections]:
-        """Boxes with score > score_threshold after class-wise NMS, best first, at most `limit` per image."""
+        """Boxes with class probability > score_threshold after NMS, best first, at most `limit` per image; None: the
+        value of the detector's own parameters (`detect`).
+
+        `scores` are what boxes are sorted by: the class probability, in FCOS sqrt(class probability x centerness), so
+        lower than the threshold at times. `probabilities[i, labels[i]]` is the class probability in every detector.
+        """
         ...
 
     def score(
