@@ -39,6 +39,7 @@ def training(steps: int, **changes: object) -> TrainingParams:
         "clip_norm": 10.0,
         "checkpoint_every_steps": 2,
         "log_every_steps": 1,
+        "rehearse": False,
     }
     return TrainingParams.model_validate(values | changes)
 

@@ -110,7 +110,8 @@ class Rpn(nn.Module):
             )
             for t, s in zip(targets, seen, strict=True)
         ]
-        drawn = draw(matched, per_image=p.sampled, positive_fraction=p.positive_fraction)
+        seeds = [t.seed for t in targets]
+        drawn = draw(matched, per_image=p.sampled, positive_fraction=p.positive_fraction, seeds=seeds)
         positive_logits, negative_logits, weights, shares, predicted, wanted = [], [], [], [], [], []
         for i, (positive, negative) in enumerate(drawn):
             truth = matched[i][positive]
