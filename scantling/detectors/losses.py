@@ -10,6 +10,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
+def normalizer(amount: Tensor | float, like: Tensor, least: float = 1.0) -> Tensor:
+    """What a loss is divided by: max(amount, least), a scalar on the device of `like`.
+
+    `amount` is a count of samples or a sum of their weights over the batch. Every loss of a detector comes here exactly
+    once a call, whatever the batch holds.
+    """
+    return torch.as_tensor(amount, dtype=torch.float32, device=like.device).clamp(min=least)
+
+
 def softmax_class_loss(logits: Tensor, labels: Tensor, weights: Tensor, shares: Tensor, gamma: float = 0.0) -> Tensor:
     """sum(weights * shares * CE) / max(sum(shares), 1), a scalar.
 
@@ -23,22 +32,22 @@ def softmax_class_loss(logits: Tensor, labels: Tensor, weights: Tensor, shares: 
     if gamma > 0:
         # clamp: exp(log p) may round to 1 and (1 - p)^gamma has no finite slope at 0 for gamma < 1
         loss = loss * (1 - log_p.exp()).clamp(min=1e-12) ** gamma
-    return (loss * weights * shares).sum() / shares.sum().clamp(min=1)
+    return (loss * weights * shares).sum() / normalizer(shares.sum(), logits)
 
 
 def objectness_loss(logits: Tensor, positive: Tensor, weights: Tensor) -> Tensor:
     """sum(weights * BCE) / max(R, 1), a scalar; logits, positive, weights (R,)."""
     loss = F.binary_cross_entropy_with_logits(logits, positive.to(logits.dtype), reduction="none")
-    return (loss * weights).sum() / max(len(logits), 1)
+    return (loss * weights).sum() / normalizer(len(logits), logits)
 
 
-def box_loss(predicted: Tensor, wanted: Tensor, weights: Tensor, *, beta: float, normalizer: int) -> Tensor:
-    """sum(weights * smooth L1) / max(normalizer, 1), a scalar; predicted and wanted deltas (R, 4), weights (R,).
+def box_loss(predicted: Tensor, wanted: Tensor, weights: Tensor, *, beta: float, count: Tensor | int) -> Tensor:
+    """sum(weights * smooth L1) / max(count, 1), a scalar; predicted and wanted deltas (R, 4), weights (R,).
 
     beta 0 is plain L1.
     """
     loss = F.smooth_l1_loss(predicted, wanted, reduction="none", beta=beta).sum(dim=1)
-    return (loss * weights).sum() / max(normalizer, 1)
+    return (loss * weights).sum() / normalizer(count, predicted)
 
 
 def focal_loss(logits: Tensor, labels: Tensor, weights: Tensor, *, alpha: float, gamma: float) -> Tensor:

@@ -20,7 +20,7 @@ from torchvision.ops import box_iou, clip_boxes_to_image
 
 from scantling.detectors.assign import BACKGROUND, assign
 from scantling.detectors.decode import candidates, select
-from scantling.detectors.losses import box_loss, focal_loss
+from scantling.detectors.losses import box_loss, focal_loss, normalizer
 from scantling.detectors.protocol import BackgroundWeight
 from scantling.detectors.pyramid import PyramidDetector
 from scantling.detectors.settings import AnchorParams, DetectorParams
@@ -182,7 +182,7 @@ class RetinaNet(PyramidDetector):
             alpha=self.rule.focal_alpha,
             gamma=self.rule.focal_gamma,
         )
-        return total / _positives(matched)
+        return total / normalizer(_positives(matched), total)
 
     def box_loss(self, deltas: Tensor, anchors: Tensor, matched: Sequence[Tensor], targets: Sequence[Target]) -> Tensor:
         """Scalar (smooth) L1 of the positives' deltas, divided by max(1, positives); deltas (B, R, 4)."""
@@ -196,7 +196,7 @@ class RetinaNet(PyramidDetector):
             ),
             torch.cat([t.weights[k] for t, k in zip(targets, truth, strict=True)]),
             beta=self.rule.smooth_l1_beta,
-            normalizer=_positives(matched),
+            count=_positives(matched),
         )
 
     def _predict(self, features: list[Tensor]) -> tuple[Tensor, Tensor]:
@@ -221,5 +221,5 @@ class RetinaNet(PyramidDetector):
         return probabilities, boxes[:, None].expand(-1, len(self.classes), -1)
 
 
-def _positives(matched: Sequence[Tensor]) -> int:
-    return max(1, sum(int((m >= 0).sum()) for m in matched))
+def _positives(matched: Sequence[Tensor]) -> Tensor:
+    return (torch.cat(list(matched)) >= 0).sum()

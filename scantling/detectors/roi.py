@@ -166,5 +166,5 @@ class RoiStage(nn.Module):
             wanted,
             torch.cat([s.weights for s in samples]),
             beta=self.params.smooth_l1_beta,
-            normalizer=sum(len(s.rois) for s in samples),
+            count=sum(len(s.rois) for s in samples),
         )

@@ -129,6 +129,6 @@ class Rpn(nn.Module):
             torch.cat(wanted),
             torch.cat(weights),
             beta=p.smooth_l1_beta,
-            normalizer=len(drawn_logits),
+            count=len(drawn_logits),
         )
         return objectness, box

@@ -55,7 +55,7 @@ def test_empty_samples_give_zero_and_a_graph():
     losses = [
         softmax_class_loss(logits, none.long(), none, none),
         objectness_loss(logits[:, 0], none.bool(), none),
-        box_loss(logits[:, :0].reshape(0, 4), torch.zeros(0, 4), none, beta=0.1, normalizer=0),
+        box_loss(logits[:, :0].reshape(0, 4), torch.zeros(0, 4), none, beta=0.1, count=0),
         focal_loss(logits, none.long(), none, alpha=0.25, gamma=2),
     ]
     assert all(loss.item() == 0 and loss.requires_grad for loss in losses)
@@ -63,5 +63,5 @@ def test_empty_samples_give_zero_and_a_graph():
 
 def test_box_loss_with_beta_zero_is_l1_and_follows_the_weights():
     predicted, wanted = torch.tensor([[1.0, 0, 0, 0], [0, 2, 0, 0]]), torch.zeros(2, 4)
-    loss = box_loss(predicted, wanted, torch.tensor([1.0, 0.5]), beta=0.0, normalizer=4)
+    loss = box_loss(predicted, wanted, torch.tensor([1.0, 0.5]), beta=0.0, count=4)
     assert loss.item() == pytest.approx((1 + 0.5 * 2) / 4)
