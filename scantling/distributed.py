@@ -122,20 +122,6 @@ def mean(values: Tensor) -> Tensor:
     return shared / dist.get_world_size()
 
 
-def normalizer(count: Tensor | float, like: Tensor, floor: float = 1.0) -> Tensor | float:
-    """max(`count` of the whole batch, floor) as the share of one process: what a local sum of losses is divided by.
-
-    The mean over processes (which gradients get) of local sum / normalizer is the sum of all over the count of all, as
-    if one process had the whole batch. Every process must ask in the same order. `like`: a tensor on the device.
-    """
-    if _control is None:
-        return count.clamp(min=floor) if hasattr(count, "clamp") else max(count, floor)
-    import torch
-
-    own = count if isinstance(count, torch.Tensor) else torch.tensor(float(count), device=like.device)
-    return mean(own.float()).clamp(min=floor / world())
-
-
 def wrap(module: nn.Module) -> Callable[..., Any]:
     """`module` so that its gradients are the mean over the processes after each backward pass.
 

@@ -58,7 +58,7 @@ class Method:
         """Weighted loss terms of one step, and what else to log. `teacher` makes labels; None in mode cached.
 
         Names begin with `labeled/` or `unlabeled/`, for the images they are a mean over. Several processes must ask
-        for the student's losses equally often; a divisor of a method's own goes through `distributed.normalizer`.
+        for the student's losses equally often; a divisor of a method's own is the `distributed.mean` of theirs.
         """
         losses: Losses = {}
         for view in batch.labeled.values():
