@@ -65,6 +65,9 @@ class TrainingParams(Params):
     precision: Literal["float32", "bfloat16"] = "float32"
     channels_last: bool = True
     workers: int = Field(0, ge=0)
+    views_on: loader.ViewsOn = Field(
+        "workers", description="who resizes, warps and colors: loader workers or the device"
+    )
     checkpoint_every_steps: int = Field(100, gt=0)
     log_every_steps: int = Field(10, gt=0)
 
@@ -141,7 +144,7 @@ def run(
 
     for step, batch in enumerate(_batches(pool, views, params, method, seed, first), start=first):
         torch.manual_seed(torch_seed(seed, step))
-        batch = _to(batch, device)
+        batch = batch.to(device)
         images_seen += _count(batch)
         if step > 0 or params.ema.start == "copy":  # before the forward pass, as published
             ema.update(average, student, _decay(step, params.ema))
@@ -203,11 +206,8 @@ def _batches(
         seed=seed,
         workers=params.workers,
         min_visible=params.min_visible,
+        views_on=params.views_on,
     )
-
-
-def _to(batch: TrainingStep, device: str) -> TrainingStep:
-    return TrainingStep(*({k: v.to(device) for k, v in side.items()} for side in (batch.labeled, batch.unlabeled)))
 
 
 def _count(batch: TrainingStep) -> int:

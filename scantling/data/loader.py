@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -14,12 +15,15 @@ from torch.utils.data import DataLoader, Dataset
 
 from scantling import boxes as box_ops
 from scantling.augment import views
+from scantling.augment.batched import Pending
+from scantling.augment.plan import Plan
 from scantling.augment.views import ViewParams
 from scantling.data import images, sampler
 from scantling.data.index import XYXY
 from scantling.target import Batch, Target
 
-Views = dict[str, Batch]  # by view name: labeled, weak, strong
+Views = dict[str, Batch]  # by view name: labeled, weak, strong, raw
+ViewsOn = Literal["workers", "device"]
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,13 @@ class TrainingStep:
 
     labeled: Views
     unlabeled: Views
+
+    def to(self, device: torch.device | str) -> TrainingStep:
+        """Everything on the device; views that are still to be made are made there."""
+        sides = (self.labeled, self.unlabeled)
+        return TrainingStep(
+            *(s.to(device) if isinstance(s, Pending) else {k: v.to(device) for k, v in s.items()} for s in sides)
+        )
 
 
 @dataclass(frozen=True)
@@ -84,37 +95,36 @@ def seen_boxes(
     return inside[visible], labels[visible], inside[~visible & box_ops.has_area(inside)]
 
 
-class _ViewDataset(Dataset[tuple[str, dict[str, tuple[Tensor, Tensor, Target]], int]]):
+class _ViewDataset(Dataset[tuple[str, Any, int]]):
     """Views of one image for (kind, image id, step, position); the draw depends on nothing else."""
 
     def __init__(
-        self, pool: Pool, params: ViewParams, wanted: dict[str, tuple[str, ...]], seed: int, min_visible: float
+        self,
+        pool: Pool,
+        params: ViewParams,
+        wanted: dict[str, tuple[str, ...]],
+        seed: int,
+        min_visible: float,
+        views_on: ViewsOn,
     ):
         self.pool, self.params, self.wanted, self.seed, self.min_visible = pool, params, wanted, seed, min_visible
+        self.views_on = views_on
 
     def __getitem__(self, request: tuple[str, int, int, int]):  # type: ignore[override]
         kind, image_id, step, position = request
         image = images.decode(self.pool.root / self.pool.files[image_id])
-        rng = views.seeded(self.seed, step, position, image_id)
-        made: dict[str, tuple[Tensor, Tensor, Target]] = {}
-        placed: tuple[Tensor, Tensor] | None = None
-        for name in self.wanted[kind]:
-            view = getattr(self.params, name)
-            if view.same_geometry and placed is not None:
-                seen, matrix = views.paint(*placed, view, rng)
-            elif name == "weak":
-                seen, matrix = views.make(image, view, rng)
-                placed = seen, matrix
-            else:
-                seen, matrix = views.make(image, view, rng)
-            made[name] = (seen, matrix, self._target(kind, image_id, matrix, seen))
-        return kind, made, image_id
+        size, boxes = (image.shape[1], image.shape[2]), self.pool.truth(image_id)[0]
+        plans = views.plans(self.params, self.wanted[kind], size, (self.seed, step, position, image_id), boxes)
+        targets = {name: self._target(kind, image_id, plans[name]) for name in self.wanted[kind]}
+        if self.views_on == "device":
+            return kind, (image, plans, targets), image_id
+        seen = views.apply_all(image, plans)
+        return kind, {name: (seen[name], plans[name].matrix, targets[name]) for name in self.wanted[kind]}, image_id
 
-    def _target(self, kind: str, image_id: int, matrix: Tensor, view: Tensor) -> Target:
+    def _target(self, kind: str, image_id: int, plan: Plan) -> Target:
         if kind == "unlabeled":
             return Target.empty()
-        size = (view.shape[1], view.shape[2])
-        boxes, labels, rest = seen_boxes(*self.pool.truth(image_id), matrix, size, self.min_visible)
+        boxes, labels, rest = seen_boxes(*self.pool.truth(image_id), plan.matrix, plan.size, self.min_visible)
         return Target.of(boxes, labels, ignore=rest)
 
 
@@ -134,12 +144,18 @@ def collate(samples: Sequence[tuple[Tensor, Tensor, Target]], image_ids: Sequenc
     )
 
 
-def _collate_step(samples: list[tuple[str, dict[str, tuple[Tensor, Tensor, Target]], int]]) -> TrainingStep:
-    sides: dict[str, Views] = {}
+def _collate_step(samples: list[tuple[str, Any, int]]) -> TrainingStep:
+    sides: dict[str, Any] = {}
     for side in ("labeled", "unlabeled"):
         own = [(made, image_id) for kind, made, image_id in samples if kind == side]
-        names = list(own[0][0]) if own else []
-        sides[side] = {name: collate([m[name] for m, _ in own], [i for _, i in own]) for name in names}
+        ids = [image_id for _, image_id in own]
+        if own and not isinstance(own[0][0], dict):  # views_on: device
+            pictures, plans, targets = zip(*(made for made, _ in own), strict=True)
+            by_view = {name: [target[name] for target in targets] for name in targets[0]}
+            sides[side] = Pending.of(pictures, list(plans), by_view, ids)
+        else:
+            names = list(own[0][0]) if own else []
+            sides[side] = {name: collate([made[name] for made, _ in own], ids) for name in names}
     return TrainingStep(**sides)
 
 
@@ -170,10 +186,15 @@ def training_steps(
     seed: int,
     workers: int = 0,
     min_visible: float = 0.0,
+    views_on: ViewsOn = "workers",
 ) -> Iterator[TrainingStep]:
-    """Steps first..last-1 of `stream` as views; the same for any number of workers."""
+    """Steps first..last-1 of `stream` as views; the same for any number of workers.
+
+    views_on: device leaves resizing, warping and color to `TrainingStep.to(device)`.
+    """
     wanted = {"labeled": labeled_views, "unlabeled": unlabeled_views}
-    dataset = _ViewDataset(pool, params, wanted, seed, min_visible)
+    views.check(params, labeled_views + unlabeled_views)
+    dataset = _ViewDataset(pool, params, wanted, seed, min_visible, views_on)
     return iter(
         DataLoader(
             dataset,
