@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from scantling.data import sampler
+from scantling.data.loader import ViewsOn
 from scantling.ema import EmaParams
 from scantling.optimizer import Optimizer
 from scantling.params import Params
@@ -39,6 +40,7 @@ class TrainingParams(Params):
     compile: bool = Field(False, description="backbone and neck through torch.compile: a slow start, faster steps")
     rehearse: bool = Field(True, description="one step on the largest images before the first, then forgotten")
     workers: int = Field(0, ge=0)
+    views_on: ViewsOn = Field("workers", description="who resizes, warps and colors: loader workers or the device")
     checkpoint_every_steps: int = Field(100, gt=0)
     log_every_steps: int = Field(10, gt=0)
 

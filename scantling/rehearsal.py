@@ -9,7 +9,7 @@ import torch
 
 from scantling import log
 from scantling.augment import geometry
-from scantling.augment.views import View, ViewParams
+from scantling.augment.settings import View, ViewParams
 from scantling.data.loader import Pool
 from scantling.data.sampler import StepImages
 from scantling.recipe import TrainingParams
@@ -21,8 +21,9 @@ def largest_views(params: ViewParams) -> ViewParams:
     """The same views, each as large as it can become."""
     views = {}
     for name, view in params:
-        bound = view.short_px is not None
-        views[name] = view.model_copy(update={"short_px": (max(view.short_px),) * 2}) if bound else view
+        if isinstance(view, View) and (view.short_px or view.short_px_choices):
+            longest = max(view.short_px or view.short_px_choices)
+            views[name] = view.model_copy(update={"short_px": (longest, longest), "short_px_choices": ()})
     return params.model_copy(update=views)
 
 
@@ -31,11 +32,13 @@ def largest_images(pool: Pool, params: ViewParams, training: TrainingParams) -> 
 
     One step, or where the kinds of images are drawn by probability two: almost all labeled, almost all unlabeled.
     """
-    view: View = params.labeled
+    view = largest_views(params).labeled
 
     def size(image_id: int) -> tuple[int, int]:
+        if view.exact_px is not None:
+            return view.exact_px
         assert view.short_px is not None and view.long_px is not None
-        return geometry.resized(pool.sizes[image_id], max(view.short_px), view.long_px)
+        return geometry.resized(pool.sizes[image_id], view.short_px[0], view.long_px)
 
     def chosen(ids: list[int], count: int) -> list[int]:
         if not ids:

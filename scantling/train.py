@@ -197,6 +197,7 @@ def _batches(
         seed=seed,
         workers=params.workers,
         min_visible=params.min_visible,
+        views_on=params.views_on,
         accumulate=params.accumulate,
         rank=distributed.rank(),
         world=distributed.world(),

@@ -21,7 +21,7 @@ VIEWS = ViewParams.model_validate(
             "short_px": [56, 64],
             "long_px": 96,
             "flip_horizontal": 0.5,
-            "color": "one_of",
+            "color": {},
             "geometric": {"probability": 0.5, "translate": 0.1, "rotate_degrees": 20, "shear_degrees": 10},
             "erase": {"count": [0, 2], "side": [0, 0.2]},
         },

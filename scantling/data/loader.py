@@ -15,12 +15,15 @@ from torch.utils.data import DataLoader, Dataset
 
 from scantling import boxes as box_ops
 from scantling.augment import views
+from scantling.augment.batched import Pending
+from scantling.augment.plan import Plan
 from scantling.augment.views import ViewParams
 from scantling.data import images, sampler
 from scantling.data.index import XYXY
 from scantling.target import Batch, Target
 
-Views = dict[str, Batch]  # by view name: labeled, weak, strong
+Views = dict[str, Batch]  # by view name: labeled, weak, strong, raw
+ViewsOn = Literal["workers", "device"]
 
 
 @dataclass(frozen=True)
@@ -32,26 +35,33 @@ class TrainingStep:
     shares  of each side, the part of the step's images that the processes have here together: 1 unless accumulated
     """
 
-    labeled: Views
-    unlabeled: Views
+    labeled: Views | Pending
+    unlabeled: Views | Pending
     step: int = 0
     shares: dict[str, float] = field(default_factory=dict)
 
     def to(self, device: torch.device | str) -> TrainingStep:
-        labeled, unlabeled = ({k: v.to(device) for k, v in side.items()} for side in (self.labeled, self.unlabeled))
-        return replace(self, labeled=labeled, unlabeled=unlabeled)
+        """Everything on the device; views that are still to be made are made there."""
+
+        def there(side: Views | Pending) -> Views:
+            return side.to(device) if isinstance(side, Pending) else {k: v.to(device) for k, v in side.items()}
+
+        return replace(self, labeled=there(self.labeled), unlabeled=there(self.unlabeled))
 
     def pin_memory(self) -> TrainingStep:
         """Pixels in memory that a GPU reads from directly; the DataLoader asks for it."""
-        labeled, unlabeled = (
-            {k: replace(v, images=v.images.pin_memory()) for k, v in side.items()}
-            for side in (self.labeled, self.unlabeled)
-        )
-        return replace(self, labeled=labeled, unlabeled=unlabeled)
+
+        def pinned(side: Views | Pending) -> Views | Pending:
+            if isinstance(side, Pending):
+                return side.pin_memory()
+            return {k: replace(v, images=v.images.pin_memory()) for k, v in side.items()}
+
+        return replace(self, labeled=pinned(self.labeled), unlabeled=pinned(self.unlabeled))
 
     def __len__(self) -> int:
         """Images, however many views."""
-        return sum(len(next(iter(side.values()))) for side in (self.labeled, self.unlabeled) if side)
+        sides = [side for side in (self.labeled, self.unlabeled) if side]
+        return sum(len(side if isinstance(side, Pending) else next(iter(side.values()))) for side in sides)
 
 
 @dataclass(frozen=True)
@@ -120,41 +130,38 @@ class Request(NamedTuple):
     share: float  # see TrainingStep
 
 
-Made = dict[str, tuple[Tensor, Tensor, Target]]  # view name -> pixels, matrix, target
-
-
-class _ViewDataset(Dataset[tuple[Request, Made]]):
+class _ViewDataset(Dataset[tuple[Request, Any]]):
     """Views of one image; the draw depends on (seed, step, position, image id) and nothing else."""
 
     def __init__(
-        self, pool: Pool, params: ViewParams, wanted: dict[str, tuple[str, ...]], seed: int, min_visible: float
+        self,
+        pool: Pool,
+        params: ViewParams,
+        wanted: dict[str, tuple[str, ...]],
+        seed: int,
+        min_visible: float,
+        views_on: ViewsOn,
     ):
         self.pool, self.params, self.wanted, self.seed, self.min_visible = pool, params, wanted, seed, min_visible
+        self.views_on = views_on
 
-    def __getitem__(self, request: Request) -> tuple[Request, Made]:  # type: ignore[override]
+    def __getitem__(self, request: Request) -> tuple[Request, Any]:  # type: ignore[override]
         image = images.decode(self.pool.root / self.pool.files[request.image_id])
-        rng = views.seeded(self.seed, request.step, request.position, request.image_id)
-        made: Made = {}
-        placed: tuple[Tensor, Tensor] | None = None
-        for name in self.wanted[request.kind]:
-            view = getattr(self.params, name)
-            if view.same_geometry and placed is not None:
-                seen, matrix = views.paint(*placed, view, rng)
-            elif name == "weak":
-                seen, matrix = views.make(image, view, rng)
-                placed = seen, matrix
-            else:
-                seen, matrix = views.make(image, view, rng)
-            made[name] = (seen, matrix, self._target(request, len(made), matrix, seen))
-        return request, made
+        size, boxes = (image.shape[1], image.shape[2]), self.pool.truth(request.image_id)[0]
+        names, seed = self.wanted[request.kind], (self.seed, request.step, request.position, request.image_id)
+        plans = views.plans(self.params, names, size, seed, boxes)
+        targets = {name: self._target(request, plans[name], views.torch_seed(*seed, i)) for i, name in enumerate(names)}
+        if self.views_on == "device":
+            return request, (image, plans, targets)
+        seen = views.apply_all(image, plans)
+        return request, {name: (seen[name], plans[name].matrix, targets[name]) for name in names}
 
-    def _target(self, request: Request, number: int, matrix: Tensor, view: Tensor) -> Target:
-        """The boxes in view `number` of the image, and the seed of what is drawn in it."""
-        seed = views.torch_seed(self.seed, request.step, request.position, request.image_id, number)
+    def _target(self, request: Request, plan: Plan, seed: int) -> Target:
+        """The boxes in a view, and the seed of what is drawn in it."""
         if request.kind == "unlabeled":
             return Target.empty(seed=seed)
-        size = (view.shape[1], view.shape[2])
-        boxes, labels, rest = seen_boxes(*self.pool.truth(request.image_id), matrix, size, self.min_visible)
+        truth = self.pool.truth(request.image_id)
+        boxes, labels, rest = seen_boxes(*truth, plan.matrix, plan.size, self.min_visible)
         return Target.of(boxes, labels, ignore=rest, seed=seed)
 
 
@@ -174,12 +181,18 @@ def collate(samples: Sequence[tuple[Tensor, Tensor, Target]], image_ids: Sequenc
     )
 
 
-def _collate_step(samples: list[tuple[Request, Made]]) -> TrainingStep:
-    sides: dict[str, Views] = {}
+def _collate_step(samples: list[tuple[Request, Any]]) -> TrainingStep:
+    sides: dict[str, Any] = {}
     for side in ("labeled", "unlabeled"):
         own = [(made, request.image_id) for request, made in samples if request.kind == side]
-        names = list(own[0][0]) if own else []
-        sides[side] = {name: collate([m[name] for m, _ in own], [i for _, i in own]) for name in names}
+        ids = [image_id for _, image_id in own]
+        if own and not isinstance(own[0][0], dict):  # views_on: device
+            pictures, plans, targets = zip(*(made for made, _ in own), strict=True)
+            by_view = {name: [target[name] for target in targets] for name in targets[0]}
+            sides[side] = Pending.of(pictures, list(plans), by_view, ids)
+        else:
+            names = list(own[0][0]) if own else []
+            sides[side] = {name: collate([made[name] for made, _ in own], ids) for name in names}
     shares = {request.kind: request.share for request, _ in samples}
     return TrainingStep(**sides, step=samples[0][0].step, shares=shares)
 
@@ -226,6 +239,7 @@ def training_steps(
     seed: int,
     workers: int = 0,
     min_visible: float = 0.0,
+    views_on: ViewsOn = "workers",
     accumulate: int = 1,
     rank: int = 0,
     world: int = 1,
@@ -233,9 +247,11 @@ def training_steps(
     """Steps first..last-1 of `stream` as views; the same for any number of workers.
 
     Each step comes in `accumulate` parts, and of each part comes what process `rank` of `world` has to do.
+    views_on: device leaves resizing, warping and color to `TrainingStep.to(device)`.
     """
     wanted = {"labeled": labeled_views, "unlabeled": unlabeled_views}
-    dataset = _ViewDataset(pool, params, wanted, seed, min_visible)
+    views.check(params, labeled_views + unlabeled_views)
+    dataset = _ViewDataset(pool, params, wanted, seed, min_visible, views_on)
     return iter(
         DataLoader(
             dataset,
