@@ -71,9 +71,13 @@ def retrain(
         work=keep,
         what="retrain",
     )
-    steps = header["step"] + training.steps
-    for role, weights in (("student", trained.student), ("teacher", trained.teacher)):
-        checkpoint.save_weights(out / f"{role}.safetensors", weights, header["detector"], step=steps, role=role)
+    steps = header["step"] + training.scaled().steps
+    roles = {"student": (trained.student, trained.networks), "teacher": (trained.teacher, trained.averages)}
+    for role, (weights, networks) in roles.items():
+        checkpoint.save_weights(
+            out / f"{role}.safetensors", weights, header["detector"],
+            step=steps, role=role, training=training.summary(), networks=networks,
+        )  # fmt: skip
     trained.history.to_csv(out / "history.tsv", sep="\t", index=False)
     work.finished(keep)
 

@@ -72,13 +72,18 @@ class FasterRcnn(PyramidDetector):
         class_logits, box_deltas = self.roi(features, [s.rois for s in samples])
         class_loss = self.roi.class_loss(class_logits, samples, targets, background_weight)
 
-        if all(torch.equal(t.for_class, t.for_box) for t in targets):
+        apart = [i for i, t in enumerate(targets) if not torch.equal(t.for_class, t.for_box)]
+        if not apart:
             positive = torch.cat([torch.arange(len(s.rois), device=logits.device) < len(s.boxes) for s in samples])
             box_deltas = box_deltas[positive]
         else:
-            # Soft Teacher section 7: the box loss sees other boxes than the class loss, so it has an assignment and
-            # a sample of its own, of which only the positives need the head.
-            samples = self.roi.sample(proposals, targets, [t.for_box for t in targets])
+            # Soft Teacher section 7: where the box loss sees other boxes than the class loss, it has an assignment and
+            # a sample of its own, of which only the positives need the head. Decided image by image: what an image is
+            # trained on must not depend on the rest of the batch.
+            chosen = [targets[i] for i in apart]
+            own = self.roi.sample([proposals[i] for i in apart], chosen, [t.for_box for t in chosen], stream=2)
+            for i, sample in zip(apart, own, strict=True):
+                samples[i] = sample
             _, box_deltas = self.roi(features, [s.positives for s in samples])
         box = self.roi.box_loss(box_deltas, samples)
         return {"rpn_class": rpn_class, "rpn_box": rpn_box, "class": class_loss, "box": box}

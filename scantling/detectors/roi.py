@@ -97,13 +97,19 @@ class RoiStage(nn.Module):
         boxes = self.coder.decode_single(deltas.flatten(1), rois).unflatten(1, (-1, 4))
         return boxes.expand(-1, self.classes, -1)
 
-    def sample(self, proposals: Sequence[Tensor], targets: Sequence[Target], seen: Sequence[Tensor]) -> list[Sample]:
-        """Draw the RoIs of each image among its proposals and its truth boxes; `seen` (N,) bool says which count."""
+    def sample(
+        self, proposals: Sequence[Tensor], targets: Sequence[Target], seen: Sequence[Tensor], stream: int = 1
+    ) -> list[Sample]:
+        """Draw the RoIs of each image among its proposals and its truth boxes; `seen` (N,) bool says which count.
+
+        Another `stream` is another draw of the same image.
+        """
         p, rois = self.params, list(proposals)
         if p.append_truth:
             rois = [torch.cat([r, t.boxes[s]]) for r, t, s in zip(proposals, targets, seen, strict=True)]
         matched = assign_images(rois, targets, seen, self.rule)
-        drawn = draw(matched, per_image=p.sampled, positive_fraction=p.positive_fraction)
+        seeds = [t.seed for t in targets]
+        drawn = draw(matched, per_image=p.sampled, positive_fraction=p.positive_fraction, seeds=seeds, stream=stream)
         samples = []
         for r, m, t, (positive, negative) in zip(rois, matched, targets, drawn, strict=True):
             truth = m[positive]

@@ -120,7 +120,8 @@ class Rpn(nn.Module):
             valid = near if valid is None else near & valid
         seen = [t.for_objectness for t in targets]
         matched = assign_images([anchors] * len(targets), targets, seen, self.rule, valid)
-        drawn = draw(matched, per_image=p.sampled, positive_fraction=p.positive_fraction)
+        seeds = [t.seed for t in targets]
+        drawn = draw(matched, per_image=p.sampled, positive_fraction=p.positive_fraction, seeds=seeds)
         positive_logits, negative_logits, weights, shares, predicted, wanted = [], [], [], [], [], []
         for i, (positive, negative) in enumerate(drawn):
             truth = matched[i][positive]

@@ -90,6 +90,7 @@ class Method(supervised.Method):
             torch.cat([truth.labels, mined.labels]),
             scores=torch.cat([truth.scores, mined.scores]),
             ignore=torch.cat([truth.ignore, seen.boxes[uncertain]]),
+            seed=truth.seed,
         )
 
     def refine(self, table: pd.DataFrame, split: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, object]]:

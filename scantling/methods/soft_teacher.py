@@ -72,7 +72,7 @@ class Method(supervised.Method):
             candidates = self._candidates(teacher, weak_features, weak)
         weak_to_strong = strong.matrices @ torch.linalg.inv(weak.matrices)
         moved = [c.moved(m, s) for c, m, s in zip(candidates, weak_to_strong, strong.sizes, strict=True)]
-        targets = [self._target(c) for c in moved]
+        targets = [self._target(c, t.seed) for c, t in zip(moved, strong.targets, strict=True)]
 
         @torch.no_grad()
         def background_weight(image: int, boxes: Tensor) -> Tensor:
@@ -107,12 +107,13 @@ class Method(supervised.Method):
             spreads = pseudo.box_spread(
                 teacher, features, found, weak.sizes,
                 times=p.jitter_times, fraction=p.jitter_fraction, score_above=p.candidate_score,
+                generators=pseudo.target_generators(weak.targets),
             )  # fmt: skip
         else:
             spreads = [torch.full_like(one.scores, float("nan")) for one in found]
         return [Candidates(f.boxes, f.labels, f.scores, s) for f, s in zip(found, spreads, strict=True)]
 
-    def _target(self, candidates: Candidates) -> Target:
+    def _target(self, candidates: Candidates, seed: int | None = None) -> Target:
         """The boxes of section 7 with their visibility; all comparisons are strict."""
         flags = self._flags(candidates)
         used = flags["for_objectness"] | flags["for_class"] | flags["for_box"]
@@ -126,6 +127,7 @@ class Method(supervised.Method):
             for_class=flags["for_class"][used],
             for_box=flags["for_box"][used],
             ignore=candidates.boxes[flags["ignore"]],
+            seed=seed,
         )
 
     def _flags(self, candidates: Candidates) -> dict[str, Tensor]:
