@@ -13,6 +13,7 @@ from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 from scantling.detectors.efficientnet_lite import EfficientNetLite0
 from scantling.detectors.padding import is_ragged, valid_cells
+from scantling.detectors.pooling import pool
 from scantling.detectors.resnet import ResNet
 from scantling.detectors.settings import AnchorParams, DetectorParams, DetectParams, EfficientNetLiteParams, NeckParams
 from scantling.params import ParamsError
@@ -26,6 +27,7 @@ class PyramidDetector(nn.Module):
 
     backbone    the ImageNet-trained trunk alone, so that its parameters (`backbone.*`) can have their own rate
     neck        feature pyramid
+    channels    of every pyramid level
     strides     pixels per cell of each pyramid level, finest first
     classes     names of the C classes
     params      what it was built from
@@ -42,6 +44,7 @@ class PyramidDetector(nn.Module):
         self.backbone = build_backbone(params)
         self.neck = Neck(params.neck, self.backbone)
         self.strides = self.neck.strides
+        self.channels = params.neck.channels
         self.multiple = params.input.pad_multiple_px
         if self.multiple % self.backbone.strides[-1]:
             raise ParamsError(
@@ -86,6 +89,13 @@ class PyramidDetector(nn.Module):
 
     def _detect(self, features: list[Tensor], sizes: Sequence[tuple[int, int]], rule: DetectParams) -> list[Detections]:
         raise NotImplementedError
+
+    def pooled(self, features: list[Tensor], boxes: Sequence[Tensor], cells: int) -> Tensor:
+        """See the protocol. A box is pooled from one of the backbone's levels, by its size as in Lin 2017, eq. 1."""
+        strides = self.backbone.strides
+        given = [b.float().reshape(-1, 4) for b in boxes]
+        rule = {"sampling_ratio": 0, "aligned": True, "level_size": 14.0 * strides[0]}
+        return pool(features[: len(strides)], given, strides, cells=cells, **rule)
 
     def valid_anchors(self, masks: Sequence[Tensor] | None) -> Tensor | None:
         """(B, R) bool: anchors in cells that hold a part of their image (`padding.inside`); None if all do."""

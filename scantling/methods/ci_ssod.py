@@ -47,8 +47,7 @@ class Method(soft_teacher.Method):
         super().__init__(params, classes, refined)
         self.params: Params = params  # type: ignore[assignment]
         self.seen: dict[int, tuple[list[int], list[float]]] = {}  # unlabeled image -> classes, margins of its boxes
-        self.repeats: list[list[int]] = []  # [labeled ids, unlabeled ids] as they are drawn now
-        self.resample_every = params.resample_every_steps if params.resample else None
+        self.redraw_every = params.resample_every_steps if params.resample else None
 
     def modules(self, student: nn.Module) -> dict[str, nn.Module]:
         p, count = self.params, len(self.classes)
@@ -119,7 +118,7 @@ class Method(soft_teacher.Method):
         return losses, logged
 
     def drawn(self, pool: Pool, step: int, total_steps: int) -> tuple[list[int], list[int]]:
-        """Ids of the labeled and unlabeled images, repeated by rarity; asked at the start and each `resample_every`."""
+        """Ids of the labeled and unlabeled images, repeated by rarity; asked at the start and each `redraw_every`."""
         p, count = self.params, len(self.classes)
         labels = [pool.truth(i)[1].tolist() for i in pool.labeled]
         labeled, unlabeled = np.array(pool.labeled, dtype=np.int64), np.array(pool.unlabeled, dtype=np.int64)

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from scantling import boxes as box_ops
-from scantling import distributed
 from scantling.augment.views import torch_generator
 from scantling.candidates import Candidates
 from scantling.data.loader import TrainingStep
+from scantling.detectors.losses import normalizer
 from scantling.ema import EmaParams
 from scantling.methods import MethodParams, supervised
 from scantling.mining import background, found, polishing
@@ -84,7 +84,9 @@ class Method(supervised.Method):
         targets = self._targets(teacher, features, weak, strong, move)
         weigh = background.asked(teacher, features, weak, move)
         ask = self.params.background == "live" and teacher.has_background
-        unlabeled = supervised.view_losses(student, strong, targets, background_weight=weigh if ask else None)
+        unlabeled = self.view_losses(
+            student, strong, targets, "unlabeled", batch.step, background_weight=weigh if ask else None
+        )
         losses |= {f"unlabeled/{name}": self.params.unlabeled_weight * loss for name, loss in unlabeled.items()}
         count = max(len(targets), 1)
         logged["pseudo_boxes"] = sum(int(t.for_class.sum()) for t in targets) / count
@@ -121,8 +123,8 @@ class Method(supervised.Method):
         logits = self.networks["class"](plain).float()
         crossed = F.cross_entropy(logits, classes, reduction="sum")
         losses = {
-            "labeled/polish_box": p.polish_weight * box / distributed.normalizer(len(goal), box),
-            "labeled/polish_class": p.polish_weight * crossed / distributed.normalizer(len(classes), crossed),
+            "labeled/polish_box": p.polish_weight * box / normalizer(len(goal), box),
+            "labeled/polish_class": p.polish_weight * crossed / normalizer(len(classes), crossed),
         }
         before, after = _mean_iou(torch.cat(boxes), goal), _mean_iou(decoded.detach(), goal)
         return losses, {"iou_before": before, "iou_after": after}

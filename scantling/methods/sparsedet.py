@@ -20,6 +20,7 @@ from scantling.augment.views import torch_generator
 from scantling.candidates import Candidates
 from scantling.data.index import XYXY
 from scantling.data.loader import TrainingStep
+from scantling.detectors.losses import normalizer
 from scantling.methods import MethodParams, supervised
 from scantling.mining import exchange, pseudo_positives
 from scantling.target import Batch, Target
@@ -174,7 +175,7 @@ class Method(supervised.Method):
 
     def _agreement(self, weak: Tensor, strong: Tensor) -> Tensor:
         """The weighted feature loss, divided by the number of elements of all processes."""
-        share = distributed.normalizer(weak.numel(), weak) / max(weak.numel(), 1)
+        share = normalizer(weak.numel(), weak) / max(weak.numel(), 1)
         loss = pseudo_positives.agreement_loss(weak, strong, stop_gradient=self.params.stop_gradient)
         return (
             self.params.agreement_weight * loss / max(share, 1e-12)

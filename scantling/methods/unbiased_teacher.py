@@ -49,15 +49,15 @@ class Method(supervised.Method):
         losses: supervised.Losses = {}
         if batch.labeled:
             both = Batch.joined([batch.labeled["strong"], batch.labeled["weak"]])  # one pass over twice the images
-            labeled = supervised.view_losses(student, both, both.targets)
+            labeled = self.view_losses(student, both, both.targets, "labeled", batch.step)
             losses = {f"labeled/{name}": loss for name, loss in labeled.items()}
         if not batch.unlabeled:
             return losses, {}
         weak, strong = batch.unlabeled["weak"], batch.unlabeled["strong"]
         move = strong.matrices @ torch.linalg.inv(weak.matrices)  # identity where the views share their geometry
         boxes = [c.moved(m, s) for c, m, s in zip(self._candidates(teacher, weak), move, strong.sizes, strict=True)]
-        targets = [self._target(c) for c in boxes]
-        for name, loss in supervised.view_losses(student, strong, targets).items():
+        targets = [self._target(c, t.seed) for c, t in zip(boxes, strong.targets, strict=True)]
+        for name, loss in self.view_losses(student, strong, targets, "unlabeled", batch.step).items():
             weight = self.params.box_weight if name in BOX_LOSSES else self.params.class_weight
             losses[f"unlabeled/{name}"] = weight * loss
         return losses, {"pseudo_boxes": sum(len(t) for t in targets) / max(len(targets), 1)}
@@ -70,10 +70,10 @@ class Method(supervised.Method):
         p, features = self.params, teacher.features(weak.images, weak.sizes)
         return found.seen(teacher, features, weak, score_threshold=p.candidate_floor, nms_iou=p.nms_iou, limit=p.limit)
 
-    def _target(self, candidates: Candidates) -> Target:
+    def _target(self, candidates: Candidates, seed: int | None = None) -> Target:
         """The pseudo boxes; an image without any is background all over, as published (section 2)."""
         kept = candidates.keep(self._sure(candidates))
-        return Target.of(kept.boxes, kept.labels, weights=kept.weights, scores=kept.scores)
+        return Target.of(kept.boxes, kept.labels, weights=kept.weights, scores=kept.scores, seed=seed)
 
     def _sure(self, candidates: Candidates) -> Tensor:
         solid = box_ops.has_area(candidates.boxes)
