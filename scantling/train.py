@@ -144,7 +144,7 @@ def run(
 
     for step, batch in enumerate(_batches(pool, views, params, method, seed, first), start=first):
         torch.manual_seed(torch_seed(seed, step))
-        batch = batch.to(device)
+        batch = _to(batch, device)
         images_seen += _count(batch)
         if step > 0 or params.ema.start == "copy":  # before the forward pass, as published
             ema.update(average, student, _decay(step, params.ema))
@@ -208,6 +208,10 @@ def _batches(
         min_visible=params.min_visible,
         views_on=params.views_on,
     )
+
+
+def _to(batch: TrainingStep, device: str) -> TrainingStep:
+    return TrainingStep(*({k: v.to(device) for k, v in side.items()} for side in (batch.labeled, batch.unlabeled)))
 
 
 def _count(batch: TrainingStep) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,8 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from scantling import boxes as box_ops
-from scantling.augment import views
-from scantling.augment.batched import Pending
+from scantling.augment import batched, views
 from scantling.augment.plan import Plan
 from scantling.augment.views import ViewParams
 from scantling.data import images, sampler
@@ -32,13 +32,6 @@ class TrainingStep:
 
     labeled: Views
     unlabeled: Views
-
-    def to(self, device: torch.device | str) -> TrainingStep:
-        """Everything on the device; views that are still to be made are made there."""
-        sides = (self.labeled, self.unlabeled)
-        return TrainingStep(
-            *(s.to(device) if isinstance(s, Pending) else {k: v.to(device) for k, v in s.items()} for s in sides)
-        )
 
 
 @dataclass(frozen=True)
@@ -117,9 +110,11 @@ class _ViewDataset(Dataset[tuple[str, Any, int]]):
         plans = views.plans(self.params, self.wanted[kind], size, (self.seed, step, position, image_id), boxes)
         targets = {name: self._target(kind, image_id, plans[name]) for name in self.wanted[kind]}
         if self.views_on == "device":
-            return kind, (image, plans, targets), image_id
-        seen = views.apply_all(image, plans)
-        return kind, {name: (seen[name], plans[name].matrix, targets[name]) for name in self.wanted[kind]}, image_id
+            made = {name: (image, views.chain(plans, name), target) for name, target in targets.items()}
+        else:
+            seen = views.apply_all(image, plans)
+            made = {name: (seen[name], plans[name].matrix, target) for name, target in targets.items()}
+        return kind, made, image_id
 
     def _target(self, kind: str, image_id: int, plan: Plan) -> Target:
         if kind == "unlabeled":
@@ -144,18 +139,13 @@ def collate(samples: Sequence[tuple[Tensor, Tensor, Target]], image_ids: Sequenc
     )
 
 
-def _collate_step(samples: list[tuple[str, Any, int]]) -> TrainingStep:
+def _collate_step(samples: list[tuple[str, Any, int]], views_on: ViewsOn) -> TrainingStep:
     sides: dict[str, Any] = {}
     for side in ("labeled", "unlabeled"):
         own = [(made, image_id) for kind, made, image_id in samples if kind == side]
-        ids = [image_id for _, image_id in own]
-        if own and not isinstance(own[0][0], dict):  # views_on: device
-            pictures, plans, targets = zip(*(made for made, _ in own), strict=True)
-            by_view = {name: [target[name] for target in targets] for name in targets[0]}
-            sides[side] = Pending.of(pictures, list(plans), by_view, ids)
-        else:
-            names = list(own[0][0]) if own else []
-            sides[side] = {name: collate([made[name] for made, _ in own], ids) for name in names}
+        names = list(own[0][0]) if own else []
+        join = collate if views_on == "workers" else batched.collate
+        sides[side] = {name: join([m[name] for m, _ in own], [i for _, i in own]) for name in names}
     return TrainingStep(**sides)
 
 
@@ -190,7 +180,7 @@ def training_steps(
 ) -> Iterator[TrainingStep]:
     """Steps first..last-1 of `stream` as views; the same for any number of workers.
 
-    views_on: device leaves resizing, warping and color to `TrainingStep.to(device)`.
+    views_on: device leaves resizing, warping and color to the `to(device)` of each view.
     """
     wanted = {"labeled": labeled_views, "unlabeled": unlabeled_views}
     views.check(params, labeled_views + unlabeled_views)
@@ -200,7 +190,7 @@ def training_steps(
             dataset,
             batch_sampler=_Requests(stream, first, last),  # type: ignore[arg-type]
             num_workers=workers,
-            collate_fn=_collate_step,
+            collate_fn=partial(_collate_step, views_on=views_on),
             pin_memory=torch.cuda.is_available(),
             persistent_workers=False,
         )
