@@ -9,7 +9,7 @@ import torch
 from scantling import methods
 from scantling.candidates import Candidates
 from scantling.methods import MethodParams
-from scantling.methods.soft_teacher import candidate_background
+from scantling.mining import background
 from scantling.params import ParamsError
 from tests import toy
 from tests.methods.test_battery import batch_of
