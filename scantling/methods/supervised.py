@@ -9,7 +9,6 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from scantling.data.loader import TrainingStep
-from scantling.ema import EmaParams
 from scantling.methods import MethodParams
 from scantling.target import Batch, Target
 
@@ -33,7 +32,7 @@ class Method:
     labeled_views: tuple[str, ...] = ("labeled",)
     unlabeled_views: tuple[str, ...] = ()
     keep_empty_images = True  # whether labeled images without a box are trained on
-    ema: EmaParams | None = None  # of `averages`; None: as the student's
+    ema: Any = None  # ema.EmaParams of `averages`; None: the student's. (Not imported: polish averages nothing)
 
     def __init__(self, params: MethodParams, classes: tuple[str, ...], refined: pd.DataFrame | None):
         self.params, self.classes, self.refined = params, classes, refined
