@@ -11,15 +11,12 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
-from scantling.detectors.efficientnet_lite import EfficientNetLite0
+from scantling.detectors.backbone import Trunk, build_backbone
 from scantling.detectors.padding import is_ragged, valid_cells
 from scantling.detectors.pooling import pool
-from scantling.detectors.resnet import ResNet
-from scantling.detectors.settings import AnchorParams, DetectorParams, DetectParams, EfficientNetLiteParams, NeckParams
+from scantling.detectors.settings import AnchorParams, DetectorParams, DetectParams, NeckParams
 from scantling.params import ParamsError
 from scantling.target import Detections
-
-Trunk = EfficientNetLite0 | ResNet
 
 
 class PyramidDetector(nn.Module):
@@ -41,7 +38,7 @@ class PyramidDetector(nn.Module):
         super().__init__()
         self.params = params
         self.classes = tuple(classes)
-        self.backbone = build_backbone(params)
+        self.backbone = build_backbone(params.backbone)
         self.neck = Neck(params.neck, self.backbone)
         self.strides = self.neck.strides
         self.channels = params.neck.channels
@@ -191,12 +188,3 @@ class Anchors(AnchorGenerator):
         if self.center_offset:
             levels = [a + self.center_offset * stride for a, stride in zip(levels, self.strides, strict=True)]
         return levels
-
-
-def build_backbone(params: DetectorParams) -> Trunk:
-    """The trunk with random weights."""
-    chosen = params.backbone
-    if isinstance(chosen, EfficientNetLiteParams):
-        return EfficientNetLite0(frozen_blocks=chosen.frozen_blocks, train_affine=chosen.train_affine)
-    frozen = 0 if chosen.weights is None else chosen.frozen_stages
-    return ResNet(chosen.name, frozen_stages=frozen, finest_stride=chosen.finest_stride_px)
