@@ -87,8 +87,9 @@ def real(name: str) -> Index:
     names = {c["id"]: c["name"] for c in sorted(content["categories"], key=lambda c: c["id"])}
     known = sorted(names)
     xywh = np.array([a["bbox"] for a in content["annotations"]], dtype=np.float64)
+    ids = [a["id"] for a in content["annotations"]]
     boxes = {
-        "box_id": [a["id"] for a in content["annotations"]],
+        "box_id": ids if len(set(ids)) == len(ids) else range(1, len(ids) + 1),  # TACO uses two ids twice
         "image_id": [a["image_id"] for a in content["annotations"]],
         "label": [known.index(a["category_id"]) for a in content["annotations"]],
         "crowd": [bool(a.get("iscrowd", 0)) for a in content["annotations"]],
