@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Literal, Self
 
@@ -17,6 +17,7 @@ from scantling.data.source import Source, SourceParams
 from scantling.stage import BadInput
 
 OneOrMore = str | tuple[str, ...]
+BLOCK = 1 << 20  # ids looked up at once
 
 
 class JsonParams(SourceParams):
@@ -73,32 +74,20 @@ def read(params: CocoParams, found: Findings) -> Source:
 
 
 def merge(params: JsonParams, format: str, files: list[CocoFile], found: Findings) -> Source:
-    """The files of a data set as one source, rows in the order of the files; empties `files`.
+    """The files of a data set as one source, rows in the order of the files; takes the tables out of `files`.
 
     Labels are 0..C-1 by ascending category id. Ids are kept if they are unique over the files; otherwise ALL image
     ids (or all annotation ids) are renumbered 1, 2, 3, ... in the order of the files and of the entries in them.
     """
     classes = _classes(files)
     known = np.array(list(classes), dtype=np.int64)
+    unique = [_settle(file, known, found) for file in files]  # all of them: a generator would stop at the first
+    _add_problems(files, found)
+    _unite_images(files, found)
+    _unite_boxes(files, all(unique), found)
     subsets = [subset for subset, _ in params.files()]
-    again = False
     for subset, file in zip(subsets, files, strict=True):
-        again |= _settle(file, known, found)
         file.images.insert(1, "subset", pd.Series(subset, index=file.images.index, dtype="str"))
-    _collect([(file.file, file.problems) for file in files], found)
-    renumbered = _renumber_images(files)
-    if renumbered:
-        found.add("renumbered_ids", [f"image ids of {file.file}" for file in files])
-    if again or _collide([file.boxes.box_id for file in files]):
-        found.add("renumbered_ids", [f"annotation ids of {file.file}" for file in files])
-        start = 1
-        for file in files:
-            file.boxes["box_id"] = np.arange(start, start + len(file.boxes))
-            start += len(file.boxes)
-    images, boxes, listed = (
-        _stack([getattr(file, part) for file in files]) for part in ("images", "boxes", "image_categories")
-    )
-    files.clear()
     return Source(
         name=params.name,
         format=format,
@@ -106,10 +95,15 @@ def merge(params: JsonParams, format: str, files: list[CocoFile], found: Finding
         files=tuple(file for _, file in params.files()),
         classes=tuple(classes.values()),
         category_ids=tuple(classes),
-        images=images,
-        boxes=boxes,
-        image_labels=listed,
+        images=_take(files, "images"),
+        boxes=_take(files, "boxes"),
+        image_labels=_take(files, "image_categories"),
     ).tidy()
+
+
+def last_parts(count: int) -> Callable[[str], str]:
+    """The last `count` parts of a path or address."""
+    return lambda path: "/".join(path.split("/")[-count:])
 
 
 def _classes(files: list[CocoFile]) -> dict[int, str]:
@@ -135,7 +129,7 @@ def _classes(files: list[CocoFile]) -> dict[int, str]:
 
 
 def _settle(file: CocoFile, known: np.ndarray, found: Findings) -> bool:
-    """Repair what is wrong within one file and give labels to its rows; True if its annotation ids are not unique.
+    """Repair what is wrong within one file and give labels to its rows; False if its annotation ids are not unique.
 
     Raises BadInput with all problems of the file that the policy calls errors.
     """
@@ -145,70 +139,53 @@ def _settle(file: CocoFile, known: np.ndarray, found: Findings) -> bool:
         file.note(kind, [f"id {i}" for i in ids[:EXAMPLES]], len(ids))
     if len(again):
         file.images = images = images.drop(index=again).reset_index(drop=True)
-    _note_gaps(file, "image", images.image_id)
-    _note_gaps(file, "annotation", boxes.box_id)
 
-    labels = _labels(boxes.category_id.to_numpy(), known)
-    unknown = labels < 0
-    lost = pd.Index(images.image_id).get_indexer(boxes.image_id) < 0
-    for kind, wrong, key in (("unknown_category", unknown, "category_id"), ("box_without_image", lost, "image_id")):
-        rows = boxes[["box_id", key]][wrong]
-        examples = [f"annotation {i} with {key} {v}" for i, v in rows[:EXAMPLES].to_numpy().tolist()]
-        file.note(kind, examples, len(rows))
-    file.boxes = boxes = boxes.drop(columns="category_id")
-    boxes.insert(2, "label", labels)
-    if (wrong := unknown | lost).any():
-        file.boxes = boxes[~wrong].reset_index(drop=True)
+    labels = _places(boxes.category_id.to_numpy(), known)
+    wrong = labels < 0
+    for kind, rows, key in (
+        ("unknown_category", np.flatnonzero(wrong), "category_id"),
+        ("box_without_image", _without(boxes.image_id, images.image_id), "image_id"),
+    ):
+        shown = boxes[["box_id", key]].iloc[rows[:EXAMPLES]].to_numpy().tolist()
+        file.note(kind, [f"annotation {i} with {key} {value}" for i, value in shown], len(rows))
+        wrong[rows] = True
+    file.boxes = boxes.drop(columns="category_id")
+    file.boxes.insert(2, "label", labels)
+    if wrong.any():
+        file.boxes = file.boxes[~wrong].reset_index(drop=True)
 
-    _settle_image_categories(file, known)
+    _label_images(file, known)
     refused = Findings(found.policy)
     for kind, (count, examples) in file.problems.items():
         refused.add(kind, examples, count)
     refused.refuse(file.file)
-    return len(twice) > 0
+    return not len(twice)
 
 
-def _settle_image_categories(file: CocoFile, known: np.ndarray) -> None:
+def _label_images(file: CocoFile, known: np.ndarray) -> None:
     listed = file.image_categories
-    labels = _labels(listed.category_id.to_numpy(), known)
+    labels = _places(listed.category_id.to_numpy(), known)
     if (labels < 0).any():
         row = listed[labels < 0].iloc[0]
         raise BadInput(
             f"{file.file}: image {row.image_id} lists category {row.category_id} as {row.kind}, which is not among the "
             "`categories`; add it there or correct the image"
         )
-    listed = listed.drop(columns="category_id").assign(label=labels)
-    file.image_categories = listed.drop_duplicates().reset_index(drop=True)
+    file.image_categories = listed.drop(columns="category_id").assign(label=labels).drop_duplicates(ignore_index=True)
 
 
-def _labels(category_ids: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Place of every id among the ascending `known` ones, int32; -1 where it is not there."""
-    places = np.searchsorted(known, category_ids).astype(np.int32)
-    places[places == len(known)] = 0
-    places[known[places] != category_ids] = -1
-    return places
-
-
-def _note_gaps(file: CocoFile, what: str, ids: pd.Series) -> None:
-    if ids.empty:
-        return
-    low, high = int(ids.min()), int(ids.max())
-    if high - low >= len(ids):
-        file.note("id_gaps", [f"{len(ids):,} {what} ids between {low} and {high}"])
-
-
-def _collect(problems: Sequence[tuple[Path, Mapping[str, tuple[int, list[str]]]]], found: Findings) -> None:
+def _add_problems(files: list[CocoFile], found: Findings) -> None:
     """One finding of a kind over all files, in the order in which the kinds first appear."""
-    for kind in dict.fromkeys(kind for _, noted in problems for kind in noted):
-        having = [(file, *noted[kind]) for file, noted in problems if kind in noted]
-        examples = [f"{file.name}: {example}" for file, _, shown in having for example in shown]
+    for kind in dict.fromkeys(kind for file in files for kind in file.problems):
+        having = [(file.file.name, *file.problems[kind]) for file in files if kind in file.problems]
+        examples = [f"{name}: {example}" for name, _, shown in having for example in shown]
         found.add(kind, examples, sum(count for _, count, _ in having))
 
 
-def _renumber_images(files: list[CocoFile]) -> bool:
+def _unite_images(files: list[CocoFile], found: Findings) -> None:
     """Make image ids unique over the files, if they are not."""
-    if not _collide([file.images.image_id for file in files]):
-        return False
+    if not _collide(file.images.image_id for file in files):
+        return _note_gaps("image", [file.images.image_id for file in files], found)
     start = 1
     for file in files:
         old = pd.Index(file.images.image_id)
@@ -216,30 +193,63 @@ def _renumber_images(files: list[CocoFile]) -> bool:
             rows["image_id"] = start + old.get_indexer(rows.image_id)
         file.images["image_id"] = np.arange(start, start + len(old))
         start += len(old)
-    return True
+    found.add("renumbered_ids", [f"image ids of {file.file}" for file in files])
 
 
-def _collide(ids: list[pd.Series]) -> bool:
-    """Whether two files share an id; none holds one twice."""
-    return len(ids) > 1 and len(_repeats(pd.concat(ids, ignore_index=True))) > 0
+def _unite_boxes(files: list[CocoFile], unique: bool, found: Findings) -> None:
+    """Make annotation ids unique over the files, if they are not, or not even within one."""
+    if unique and not _collide(file.boxes.box_id for file in files):
+        return _note_gaps("annotation", [file.boxes.box_id for file in files], found)
+    start = 1
+    for file in files:
+        file.boxes["box_id"] = np.arange(start, start + len(file.boxes))
+        start += len(file.boxes)
+    found.add("renumbered_ids", [f"annotation ids of {file.file}" for file in files])
+
+
+def _note_gaps(what: str, ids: list[pd.Series], found: Findings) -> None:
+    count = sum(map(len, ids))
+    low, high = min((i.min() for i in ids if len(i)), default=0), max((i.max() for i in ids if len(i)), default=0)
+    if count and int(high) - int(low) >= count:
+        found.add("id_gaps", [f"{count:,} {what} ids between {low} and {high}"])
+
+
+def _places(ids: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Place of every id among the ascending `known` ones, int32; -1 where it is not there."""
+    places = np.full(len(ids), -1, dtype=np.int32)
+    for start in range(0, len(ids) if len(known) else 0, BLOCK):
+        block = ids[start : start + BLOCK]
+        near = np.searchsorted(known, block).clip(max=len(known) - 1)
+        places[start : start + BLOCK] = np.where(known[near] == block, near, -1)
+    return places
+
+
+def _without(ids: pd.Series, known: pd.Series) -> np.ndarray:
+    """Rows of ids that are not among the `known` ones."""
+    return np.flatnonzero(_places(ids.to_numpy(), np.sort(known.to_numpy())) < 0)
 
 
 def _repeats(ids: pd.Series) -> np.ndarray:
-    """Rows of ids that came before. Sorting needs a sixth of the memory of a hash table, and there are rarely any."""
+    """Rows of ids that came before. Sorting takes less memory than a hash table, and there are rarely any."""
     ordered = np.sort(ids.to_numpy())
     if not (ordered[1:] == ordered[:-1]).any():
         return np.empty(0, dtype=np.int64)
     return np.flatnonzero(ids.duplicated())
 
 
-def _stack(tables: list[pd.DataFrame]) -> pd.DataFrame:
+def _collide(ids: Iterable[pd.Series]) -> bool:
+    """Whether two files share an id; none holds one twice."""
+    columns = list(ids)
+    return len(columns) > 1 and len(_repeats(pd.concat(columns, ignore_index=True))) > 0
+
+
+def _take(files: list[CocoFile], part: str) -> pd.DataFrame:
+    """One table of all files; theirs are given free."""
+    tables = [getattr(file, part) for file in files]
+    for file in files:
+        setattr(file, part, pd.DataFrame())
     return tables[0] if len(tables) == 1 else pd.concat(tables, ignore_index=True)
 
 
 def _each(files: OneOrMore) -> tuple[str, ...]:
     return (files,) if isinstance(files, str) else files
-
-
-def last_parts(count: int) -> Callable[[str], str]:
-    """The last `count` parts of a path or address."""
-    return lambda path: "/".join(path.split("/")[-count:])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from array import array
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,19 +15,25 @@ import numpy as np
 import pandas as pd
 
 from scantling.data import json_stream
-from scantling.data.index import XYXY
+from scantling.data.index import BOX_COLUMNS, XYXY
 from scantling.data.problems import EXAMPLES
 from scantling.stage import BadInput
 
+IMAGES = {"image_id": "int64", "file_name": "str", "width": "int32", "height": "int32"}
+BOXES = {"box_id": "int64", "image_id": "int64", "category_id": "int64"} | {
+    name: dtype for name, dtype in BOX_COLUMNS.items() if name not in ("box_id", "image_id", "label")
+}
+IMAGE_CATEGORIES = {"image_id": "int64", "category_id": "int64", "kind": "str"}
 INT32_MAX = 2**31 - 1
+_CODES = {"int64": "q", "int32": "i", "float32": "f", "bool": "b"}
 _UNUSABLE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 
 
 @dataclass
 class CocoFile:
-    """images: image_id, file_name, width, height; boxes: index.BOX_COLUMNS with category_id instead of label;
-    image_categories: image_id, category_id, kind; categories: id -> entry, in the order of the file;
-    problems: kind -> how many, and the first few in words."""
+    """images: IMAGES; boxes: BOXES, which are index.BOX_COLUMNS with the category id for the label; image_categories:
+    IMAGE_CATEGORIES; categories: id -> entry, in the order of the file; problems: kind -> how many, and the first few
+    in words."""
 
     file: Path
     images: pd.DataFrame
@@ -57,7 +64,7 @@ def read(
     ids -> kind in image_categories. Boxes that are not four finite numbers are counted and left out. Raises BadInput
     with entry and value for everything else that has not the type it must have.
     """
-    images, boxes, listed = _Columns(), _Columns(), _Columns()
+    images, boxes, listed = (_Columns(dtypes) for dtypes in (IMAGES, BOXES, IMAGE_CATEGORIES))
     categories: dict[int, dict[str, Any]] = {}
     content = CocoFile(file, pd.DataFrame(), pd.DataFrame(), pd.DataFrame(), categories)
     found = set()
@@ -74,36 +81,34 @@ def read(
     if "images" not in found:
         raise BadInput(f"{file}: has no list `images`; it must be a COCO instances file")
     _refuse_twice(file, categories)
-    content.images = images.table({"image_id": "int64", "file_name": "str", "width": "int32", "height": "int32"})
-    content.image_categories = listed.table({"image_id": "int64", "category_id": "int64", "kind": "str"})
-    content.boxes = boxes.table(
-        {"box_id": "int64", "image_id": "int64", "category_id": "int64"}
-        | dict.fromkeys([*XYXY, "area"], "float32")
-        | {"crowd": "bool", "difficult": "bool"}
-    )
+    content.images, content.boxes, content.image_categories = images.table(), boxes.table(), listed.table()
     return content
 
 
 class _Columns:
-    """Columns that grow by arrays."""
+    """A table that grows by batches; numbers lie in arrays that the machine can make longer without copying them."""
 
-    def __init__(self) -> None:
-        self.parts: dict[str, list[Any]] = {}
+    def __init__(self, dtypes: dict[str, str]) -> None:
+        self.dtypes = dtypes
+        self.columns = {name: [] if dtype == "str" else array(_CODES[dtype]) for name, dtype in dtypes.items()}
 
-    def add(self, **columns: Any) -> None:
-        for name, values in columns.items():
-            self.parts.setdefault(name, []).append(values)
-
-    def table(self, dtypes: dict[str, str]) -> pd.DataFrame:
-        """All of them, one after the other so that not everything is there twice at any time."""
-        columns = {}
-        for name, dtype in dtypes.items():
-            parts = self.parts.pop(name, [])
-            if dtype == "str":
-                columns[name] = pd.Series(list(chain.from_iterable(parts)), dtype="str")
+    def add(self, **values: np.ndarray | list[str]) -> None:
+        for name, fresh in values.items():
+            column = self.columns[name]
+            if isinstance(column, list):
+                column += fresh
             else:
-                columns[name] = np.concatenate(parts, dtype=dtype) if parts else np.empty(0, dtype)
-        return pd.DataFrame(columns, copy=False)
+                column.frombytes(np.asarray(fresh, dtype=self.dtypes[name]).tobytes())
+
+    def table(self) -> pd.DataFrame:
+        """What was added; without a copy of the numbers."""
+        return pd.DataFrame(
+            {
+                name: pd.Series(column, dtype="str") if dtype == "str" else np.asarray(column).view(dtype)
+                for (name, dtype), column in zip(self.dtypes.items(), self.columns.values(), strict=True)
+            },
+            copy=False,
+        )
 
 
 @dataclass(frozen=True)
@@ -182,7 +187,7 @@ class _Batch:
                 key,
                 values,
                 lambda v: type(v) is str and _is_name(v),
-                "a text, not empty and without control characters",
+                "a text without control characters",
             )
         return values
 

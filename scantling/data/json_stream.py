@@ -136,7 +136,7 @@ class _Text:
                 value, end, problem = None, error.pos, error.msg
             except ValueError:  # Python reads no whole number of more than 4300 digits
                 value, end, problem = None, self.at, "a number has thousands of digits"
-            if not problem and end < len(self.text):
+            if not problem and end < len(self.text) - 2:  # `1e+` is a number followed by two letters, until a 5 comes
                 self.at = end
                 return value
             # what looks broken, or is a number, may go on behind the end of the text
