@@ -55,7 +55,6 @@ def check(source: Source, params: SourceParams, found: Findings) -> Index:
         boxes,
         {
             "source": {"format": source.format, "files": list(source.files)},
-            "frequencies": list(source.frequencies),
             "counts": _counts(source, images, boxes),
             "problems": [asdict(p) for p in found],
         },

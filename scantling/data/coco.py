@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 
 from scantling.data import coco_file
 from scantling.data.coco_file import CocoFile, some
+from scantling.data.index import IMAGE_LABEL_COLUMNS
 from scantling.data.problems import EXAMPLES, Findings
 from scantling.data.source import Source, SourceParams
 from scantling.stage import BadInput
@@ -98,7 +99,7 @@ def merge(params: JsonParams, format: str, files: list[CocoFile], found: Finding
         images=_take(files, "images"),
         boxes=_take(files, "boxes"),
         image_labels=_take(files, "image_categories"),
-    ).tidy()
+    )  # the columns are those of a source already; tidy would copy them all
 
 
 def last_parts(count: int) -> Callable[[str], str]:
@@ -171,7 +172,8 @@ def _label_images(file: CocoFile, known: np.ndarray) -> None:
             f"{file.file}: image {row.image_id} lists category {row.category_id} as {row.kind}, which is not among the "
             "`categories`; add it there or correct the image"
         )
-    file.image_categories = listed.drop(columns="category_id").assign(label=labels).drop_duplicates(ignore_index=True)
+    listed = listed.assign(label=labels)[list(IMAGE_LABEL_COLUMNS)]
+    file.image_categories = listed.drop_duplicates(ignore_index=True)
 
 
 def _add_problems(files: list[CocoFile], found: Findings) -> None:

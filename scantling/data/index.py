@@ -6,8 +6,7 @@ boxes.parquet   box_id int64, image_id int64, label int32 (0..C-1), x1 y1 x2 y2 
                 area float32 (as published, else w*h), crowd bool, difficult bool
 image_labels.parquet  image_id int64, label int32, kind str: what is known of a class in a whole image (LVIS):
                 `negative` it is verified absent, `not_exhaustive` not every object of it has a box
-data.json       name, root, classes, category_ids, frequencies (r, c or f per class; none but for LVIS), source, counts,
-                problems
+data.json       name, root, classes, category_ids, source, counts, problems
 """
 
 from __future__ import annotations
@@ -59,10 +58,8 @@ class Index:
 
 
 def table(rows: pd.DataFrame | list[dict[str, Any]], columns: dict[str, str]) -> pd.DataFrame:
-    """`rows` with exactly these columns and dtypes; legal when empty. Columns that fit already are not copied."""
-    fits = isinstance(rows, pd.DataFrame) and set(columns) <= set(rows.columns)
-    chosen = rows[list(columns)] if fits else pd.DataFrame(rows, columns=list(columns))
-    return chosen.astype(columns).reset_index(drop=True)
+    """`rows` with exactly these columns and dtypes; legal when empty."""
+    return pd.DataFrame(rows, columns=list(columns)).astype(columns).reset_index(drop=True)
 
 
 def save(index: Index, folder: Path) -> None:

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from scantling.data.index import XYXY
-from scantling.data.source import Source
+from scantling.data.index import BOX_COLUMNS, IMAGE_LABEL_COLUMNS, XYXY
+from scantling.data.source import SOURCE_COLUMNS, Source
 
 NASTY = [
     None, True, False, 0, -1, 1.5, 2**31, 2**63, -(2**63), 10**400, 1e308, float("nan"), float("inf"), "",
@@ -76,6 +77,9 @@ def broken_json(content: Any, count: int, seed: int = 0) -> Iterator[bytes]:
 def assert_trustworthy(source: Source) -> None:
     """A source that was read, from whatever file: no half of it, and nothing that a later stage would stumble over."""
     images, boxes, listed = source.images, source.boxes, source.image_labels
+    for rows, columns in ((images, SOURCE_COLUMNS), (boxes, BOX_COLUMNS), (listed, IMAGE_LABEL_COLUMNS)):
+        assert {name: str(kind) for name, kind in rows.dtypes.items()} == columns
+        assert list(rows.columns) == list(columns) and rows.index.equals(pd.RangeIndex(len(rows)))
     assert images.image_id.is_unique and boxes.box_id.is_unique
     assert set(boxes.image_id) | set(listed.image_id) <= set(images.image_id)
     for labels in (boxes.label, listed.label):

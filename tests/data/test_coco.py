@@ -76,6 +76,7 @@ def test_unlabeled_files_need_neither_annotations_nor_categories(coco_set: Make)
     source = read(coco_set(train=instances(), unlabeled=bare))
     assert source.images.subset.tolist() == ["train", "train", "unlabeled"]
     assert len(source.boxes) == 3
+    assert_trustworthy(source)
 
 
 def test_several_files_of_a_subset_have_a_folder_each(coco_set: Make) -> None:
@@ -91,6 +92,7 @@ def test_several_files_of_a_subset_have_a_folder_each(coco_set: Make) -> None:
     assert source.images.file_name.tolist() == ["x/1.jpg", "x/2.jpg", "y/11.jpg", "y/12.jpg", "z/21.jpg", "z/22.jpg"]
     assert source.images.subset.tolist() == ["train"] * 4 + ["val"] * 2
     assert source.boxes.box_id.tolist() == [1, 2, 3, 11, 12, 13, 21, 22, 23]
+    assert_trustworthy(source)
     file.write_text(f"format: coco\n{root}\n{listed}images: {{train: w}}\n")
     assert read(file).images.file_name.tolist()[2:5] == ["w/11.jpg", "w/12.jpg", "images/21.jpg"]
 

@@ -83,7 +83,6 @@ def test_the_index_keeps_them_only_for_those_who_may_see_the_truth(tmp_path: Pat
     indices.save(checked, tmp_path)
     index = indices.load(tmp_path, truth=True)
     assert index.image_labels is not None and len(index.image_labels) == 2
-    assert index.facts["frequencies"] == ["f", "r"]
     assert indices.load(tmp_path, truth=False).image_labels is None
 
 
