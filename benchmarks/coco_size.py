@@ -46,10 +46,13 @@ def write_objects365(file: Path, *, images: int, boxes: int, classes: int = 365,
     """A file in the shape of zhiyuan_objv2_train.json; gives the paths of its images below the image folder."""
     generator = np.random.default_rng(seed)
     ids = np.arange(1, images + 1)
-    paths = [f"patch{i * 51 // (images + 1)}/objects365_v{1 + (i > images // 2)}_{i:08}.jpg" for i in ids.tolist()]
+    versions = [1 + (2 * i > images) for i in ids.tolist()]
+    paths = [
+        f"patch{i * 51 // (images + 1)}/objects365_v{v}_{i:08}.jpg" for i, v in zip(ids.tolist(), versions, strict=True)
+    ]
     entries = (
-        f'{{"height": 480, "id": {i}, "license": 5, "width": 640, "file_name": "images/v1/{path}", "url": ""}}'
-        for i, path in zip(ids, paths, strict=True)
+        f'{{"height": 480, "id": {i}, "license": 5, "width": 640, "file_name": "images/v{v}/{path}", "url": ""}}'
+        for i, v, path in zip(ids, versions, paths, strict=True)
     )
     annotations = (
         f'{{"id": {k + 1}, "iscrowd": 0, "isfake": 0, "area": {w * h!r}, "isreflected": 0, '
