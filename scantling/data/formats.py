@@ -7,16 +7,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from scantling.data import coco, folder
+from scantling.data import coco, folder, lvis, objects365
 from scantling.data.coco import CocoParams
 from scantling.data.folder import FolderParams
+from scantling.data.lvis import LvisParams
+from scantling.data.objects365 import Objects365Params
 from scantling.data.problems import Findings
 from scantling.data.source import Source, SourceParams, divide
 from scantling.params import ParamsError, check
 from scantling.params import read as read_yaml
 from scantling.stage import BadInput
 
-FORMATS = {"coco": CocoParams, "folder": FolderParams}
+FORMATS = {"coco": CocoParams, "folder": FolderParams, "lvis": LvisParams, "objects365": Objects365Params}
 
 
 class DataParams(SourceParams):
@@ -40,6 +42,10 @@ def read(params: SourceParams, found: Findings) -> Source:
         source = coco.read(params, found)
     elif isinstance(params, FolderParams):
         source = folder.read(params, found)
+    elif isinstance(params, LvisParams):
+        source = lvis.read(params, found)
+    elif isinstance(params, Objects365Params):
+        source = objects365.read(params, found)
     else:
         raise TypeError(f"parameters without a reader: {type(params).__name__}")
     if not params.val_share and not params.test_share:
