@@ -77,14 +77,6 @@ def read(params: CombinedParams, found: Findings, read_part: Callable[[str, Find
     ).tidy()
 
 
-def files(content: dict[str, Any]) -> list[str]:
-    """The parameter files and class maps that the YAML of a combined data set names."""
-    parts = [part for part in content.get("parts") or [] if isinstance(part, dict)]
-    return [
-        str(name) for part in parts for name in (part.get("data"), part.get("map_classes")) if isinstance(name, str)
-    ]
-
-
 def _chosen(source: Source, part: PartParams) -> Source:
     """The images of the subsets that are named, called as they are to be called."""
     if not part.subsets:
