@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import mmap
+import re
 from pathlib import Path
 from typing import Any
 
 from scantling.params import ParamsError
 
+LIST_OF_IMAGES = re.compile(rb'"images"\s*:\s*\[')
 PLACES = (".", "annotations", "Annotations")
 WORDS = {"unlabeled": "unlabeled", "labeled": "train", "train": "train", "val": "val", "test": "test"}  # in this order
 SUBSETS = ("train", "val", "test", "unlabeled")
@@ -43,11 +45,11 @@ def _files(root: Path) -> list[Path]:
 
 
 def _lists_images(file: Path) -> bool:
-    """Whether the word "images" is in a file, without reading it into memory."""
+    """Whether a file has a list `images`, found without reading all of it into memory."""
     if not file.is_file() or not file.stat().st_size:
         return False
     with file.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        return content.find(b'"images"') >= 0
+        return LIST_OF_IMAGES.search(content) is not None
 
 
 def _subsets(files: list[str], spec: object) -> dict[str, str]:

@@ -40,8 +40,11 @@ def sheet(
 
 @pytest.fixture
 def devkit(tmp_path: Path) -> Path:
-    """Two years: 07 with trainval and test, 12 with trainval, one of whose images has no XML file."""
-    root = tmp_path / "devkit"
+    return two_years(tmp_path / "devkit")
+
+
+def two_years(root: Path) -> Path:
+    """07 with trainval and test, 12 with trainval, one of whose images has no XML file."""
     content: dict[str, Objects] = {
         "VOC2007/1": [("cat", (1, 1, 40, 30)), ("dog*", (5, 5, 10, 10))],
         "VOC2007/2": [("dog", ("4.5", 2, "45.7", 8))],
