@@ -154,7 +154,20 @@ def _add_data(table: dict[str, Any], data: str, study: Path) -> None:
                 f"params/data/{data}.yaml: `root` = {root!r}: generate writes to {made}; write root: {made}"
             )
         table["generated"].setdefault(data, {"root": made})
-    table["data"].setdefault(data, {"watch": str(content.get("watch") or root).rstrip("/")})
+    row: dict[str, Any] = {"watch": str(content.get("watch") or root).rstrip("/")}
+    if parts := _parts(content, study):
+        row["parts"] = parts
+    table["data"].setdefault(data, row)
+
+
+def _parts(content: dict[str, Any], study: Path) -> dict[str, Any]:
+    """What the files say that a combined data set is made of: prepare depends on its whole row in the table."""
+    parts = [part for part in content.get("parts") or [] if isinstance(part, dict)]
+    names = [part.get(key) for part in parts for key in ("data", "map_classes")]
+    try:
+        return {name: read(name) for name in names if isinstance(name, str)}
+    except ParamsError as error:
+        raise ParamsError(f"{study}: {error}") from None
 
 
 def _module(method: str, study: Path) -> str:

@@ -107,6 +107,22 @@ def test_data_of_others_are_watched_not_generated(project: Path) -> None:
     assert table["data"] == {"cells": {"watch": "../cells/annotations"}}
 
 
+def test_a_combined_data_set_has_its_parts_in_the_table(project: Path) -> None:
+    more = "format: combined\nroot: ..\nparts:\n"
+    more += "  - {data: params/data/cells.yaml, map_classes: map.yaml}\n  - {data: %s}\n"
+    Path("params/data/both.yaml").write_text(more % "params/data/digits.yaml")
+    Path("map.yaml").write_text("cell: null")
+    row = expand(data="both")["data"]["both"]
+    assert row["watch"] == ".." and list(row["parts"]) == [
+        "params/data/cells.yaml", "map.yaml", "params/data/digits.yaml"
+    ]  # fmt: skip
+    Path("map.yaml").write_text("cell: Cell")
+    assert expand(data="both")["data"]["both"] != row  # prepare depends on its row
+    Path("params/data/both.yaml").write_text(more % "params/data/digit.yaml")
+    with pytest.raises(ParamsError, match=r"did you mean params/data/digits\.yaml\?"):
+        expand(data="both")
+
+
 def test_the_table_is_written_once_and_again_when_a_named_file_changes(project: Path) -> None:
     assert study.write(Path("params/studies/s.yaml")) and not study.refresh()
     Path("params/methods/soft.yaml").write_text("method: supervised")
