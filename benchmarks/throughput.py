@@ -25,8 +25,7 @@ from torch import nn
 
 from scantling import detectors, predict, pseudo, train
 from scantling.augment.views import ViewParams
-from scantling.data import check, digits, formats
-from scantling.data import split as splits
+from scantling.data import check, digits, formats, protocols, semi
 from scantling.data.loader import Pool
 from scantling.data.problems import Findings
 from scantling.methods import supervised
@@ -151,7 +150,7 @@ def scenes(folder: Path, px: int | None = None) -> tuple[Path, pd.DataFrame, pd.
     params = formats.DataParams.load(source)
     found = Findings(params.problems)
     index = check.check(formats.read(params, found), params, found)
-    split, _ = splits.make(index, splits.FullParams(protocol="full"), fold=1)
+    split, _ = protocols.make(index, semi.FullParams(protocol="full"), fold=1)
     return index.root, index.images, split
 
 

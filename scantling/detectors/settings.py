@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, PositiveFloat
+from torchvision.models.detection._utils import BoxCoder
 
 from scantling.params import Params, ParamsError, check, read
 
@@ -15,6 +17,7 @@ class InputParams(Params):
 
     short_px: int = Field(ge=32)
     long_px: int = Field(ge=32)
+    pad_multiple_px: int = Field(32, ge=1)  # a batch is padded to a multiple of this
 
 
 class EfficientNetLiteParams(Params):
@@ -63,7 +66,17 @@ class NeckParams(Params):
     """Feature pyramid."""
 
     channels: int = Field(ge=1)
-    extra_levels: Literal["none", "max_pool", "p6p7"]  # coarser levels on top: none, one by subsampling, two by conv
+    # coarser levels on top: none, one by subsampling, two by convolution from the trunk's or the pyramid's last level
+    extra_levels: Literal["none", "max_pool", "conv_from_c5", "conv_from_p5"]
+
+
+class DetectParams(Params):
+    """What detect() does unless its caller says otherwise."""
+
+    score_threshold: float = Field(ge=0, le=1)  # strict
+    nms_iou: float = Field(gt=0, le=1)
+    class_wise_nms: bool  # boxes of different classes do not suppress each other
+    limit: int = Field(ge=1)  # boxes per image
 
 
 class DetectorParams(Params):
@@ -73,6 +86,7 @@ class DetectorParams(Params):
     input: InputParams
     backbone: Annotated[EfficientNetLiteParams | ResNetParams | TimmParams, Field(discriminator="name")]
     neck: NeckParams
+    detect: DetectParams
 
     @classmethod
     def load(cls, spec: str | Path) -> Self:
@@ -97,3 +111,14 @@ class AnchorParams(Params):
     sizes_px: list[list[float]]  # per level, finest first: square root of the area
     ratios: list[float]  # height / width
     rounded: bool  # corners rounded to whole pixels, as torchvision does
+    center_offset: float = Field(ge=0, lt=1)  # place of a cell's center, in strides from its upper left corner
+
+
+class CoderParams(Params):
+    """How a box is written relative to the one it starts from: shift over side, log of the sides (Girshick 2014)."""
+
+    weights: tuple[float, float, float, float]  # of x, y, w, h: 1 / standard deviations
+    max_growth: float = Field(gt=1)  # a predicted side is at most this times the side it starts from
+
+    def make(self) -> BoxCoder:
+        return BoxCoder(self.weights, math.log(self.max_growth))
