@@ -32,6 +32,16 @@ RUN_BY = {
     "dvc metrics show": "tests/pipeline/test_reading.py::test_metrics_show_and_diff",
     "dvc exp run -S params/evaluate.yaml:subset=val": "tests/pipeline/test_reading.py::test_metrics_show_and_diff",
     PREPARE: "tests/test_docs.py::test_own_data_as_the_docs_say",
+    **dict.fromkeys(
+        (
+            "python -m scantling.export --index results/prepare/mine --format coco --out exported/mine",
+            "python -m scantling.export --index results/prepare/mine --format yolo --out exported/few"
+            " --split results/split/mine-full-f1",
+            "python -m scantling.export --index results/prepare/mine --format voc --out exported/made"
+            " --pseudo pseudo.parquet --score-threshold 0.7",
+        ),
+        "tests/data/test_docs.py::test_every_export_runs",
+    ),
     "python benchmarks/throughput.py --repeats 3 --steps 25": "tests/test_docs.py::test_the_benchmark_runs",
 }
 

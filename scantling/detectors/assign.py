@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from torchvision.models.detection._utils import BalancedPositiveNegativeSampler
@@ -86,12 +87,37 @@ def assign_images(
     return found
 
 
-def draw(matched: list[Tensor], *, per_image: int, positive_fraction: float) -> list[tuple[Tensor, Tensor]]:
-    """Per image the indices of the (positive, background) candidates in a random sample.
+def draw(
+    matched: Sequence[Tensor],
+    *,
+    per_image: int,
+    positive_fraction: float,
+    seeds: Sequence[int | None] | None = None,
+    stream: int = 0,
+) -> list[tuple[Tensor, Tensor]]:
+    """Per image the indices of the (positive, background) candidates in a random sample, rising.
 
-    At most per_image * positive_fraction positives, background up to per_image in all; from torch's global generator,
-    in the order torchvision draws.
+    At most per_image * positive_fraction positives, background up to per_image in all. An image with a seed is drawn
+    from (seed, `stream`), whatever else is in the batch; `stream` tells the draws of one image apart. An image without
+    is drawn from torch's global generator, in the order torchvision draws.
     """
-    kinds = [(m >= 0).long() - (m == UNUSED).long() for m in matched]  # 1 positive, 0 background, -1 never
-    positive, negative = BalancedPositiveNegativeSampler(per_image, positive_fraction)(kinds)
-    return [(torch.where(p)[0], torch.where(n)[0]) for p, n in zip(positive, negative, strict=True)]
+    drawn = []
+    for one, seed in zip(matched, seeds or [None] * len(matched), strict=True):
+        if seed is None:
+            kinds = (one >= 0).long() - (one == UNUSED).long()  # 1 positive, 0 background, -1 never
+            (positive,), (negative,) = BalancedPositiveNegativeSampler(per_image, positive_fraction)([kinds])
+            drawn.append((torch.where(positive)[0], torch.where(negative)[0]))
+            continue
+        rng = np.random.default_rng([seed, stream])
+        positive, negative = torch.where(one >= 0)[0], torch.where(one == BACKGROUND)[0]
+        positive = _some(positive, int(per_image * positive_fraction), rng)
+        drawn.append((positive, _some(negative, per_image - len(positive), rng)))
+    return drawn
+
+
+def _some(rows: Tensor, count: int, rng: np.random.Generator) -> Tensor:
+    """`count` of the rows, or all: without a permutation of all of them, which would cost most of the draw."""
+    if len(rows) <= count:
+        return rows
+    chosen = np.sort(rng.choice(len(rows), count, replace=False, shuffle=False))
+    return rows[torch.from_numpy(chosen).to(rows.device)]

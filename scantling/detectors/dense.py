@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import torch
 from pydantic import Field
 from torch import Tensor
-from torchvision.ops import box_iou, clip_boxes_to_image
+from torchvision.ops import box_iou, clip_boxes_to_image, nms
 
 from scantling.detectors.assign import BACKGROUND
-from scantling.detectors.decode import best_pairs, select
+from scantling.detectors.decode import best_pairs, has_area, select
 from scantling.detectors.losses import focal_loss, normalizer
 from scantling.detectors.protocol import BackgroundWeight
 from scantling.detectors.pyramid import PyramidDetector
@@ -23,6 +23,7 @@ from scantling.detectors.settings import DetectParams
 from scantling.params import Params
 from scantling.target import Detections, Target
 
+PROPOSAL_NMS_IOU = 0.7
 BOXES_AT_ONCE = 64  # given boxes compared with all predictions at a time, which bounds the memory of score()
 
 
@@ -64,6 +65,7 @@ class DenseDetector(PyramidDetector):
     """
 
     has_background = False
+    has_proposals = False
     head: DenseHeadParams
     threshold_on_score = False  # score_threshold and the choice per level are about sqrt(class x quality)
 
@@ -158,6 +160,23 @@ class DenseDetector(PyramidDetector):
             scores = p[i, row, label] if quality is None else (p[i, row, label] * quality[i, row]).sqrt()
             detections.append(select(boxes, scores, label, p[i, row], size, rule))
         return detections
+
+    @torch.no_grad()
+    def propose(
+        self, features: list[Tensor], sizes: Sequence[tuple[int, int]], *, limit: int
+    ) -> list[tuple[Tensor, Tensor]]:
+        """See the protocol. NMS at 0.7, as between a first stage's proposals (ours; none is published)."""
+        found = self.predict(features, sizes)
+        sure = found.logits.sigmoid().amax(dim=2, keepdim=True)
+        values, rows, _ = best_pairs(sure, found.counts, self.head.candidates_per_level, found.valid)
+        offered = []
+        for i, size in enumerate(sizes):
+            boxes = clip_boxes_to_image(self.decode(found.raw[i, rows[i]], found.places[rows[i]]), size)
+            real = has_area(boxes) & (values[i] > 0)
+            boxes, scores = boxes[real], values[i][real]
+            kept = nms(boxes, scores, PROPOSAL_NMS_IOU)[:limit]
+            offered.append((boxes[kept], scores[kept]))
+        return offered
 
     def score(
         self, features: list[Tensor], boxes: Sequence[Tensor], sizes: Sequence[tuple[int, int]]

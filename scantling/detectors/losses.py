@@ -12,14 +12,18 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.ops import generalized_box_iou_loss
 
+from scantling import distributed
+
 
 def normalizer(amount: Tensor | float, like: Tensor, least: float = 1.0) -> Tensor:
     """What a loss is divided by: max(amount, least), a scalar on the device of `like`.
 
     `amount` is a count of samples or a sum of their weights over the batch. Every loss of a detector comes here exactly
-    once a call, whatever the batch holds.
+    once a call, whatever the batch holds: several processes add their amounts here, and each gets its share of the sum.
+    The mean of their losses (and so of their gradients) then is the loss of the whole batch.
     """
-    return torch.as_tensor(amount, dtype=torch.float32, device=like.device).clamp(min=least)
+    own = torch.as_tensor(amount, dtype=torch.float32, device=like.device)
+    return distributed.mean(own).clamp(min=least / distributed.world())
 
 
 def softmax_class_loss(logits: Tensor, labels: Tensor, weights: Tensor, shares: Tensor, gamma: float = 0.0) -> Tensor:

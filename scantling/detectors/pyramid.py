@@ -11,14 +11,12 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
-from scantling.detectors.efficientnet_lite import EfficientNetLite0
+from scantling.detectors.backbone import Trunk, build_backbone
 from scantling.detectors.padding import is_ragged, valid_cells
-from scantling.detectors.resnet import ResNet
-from scantling.detectors.settings import AnchorParams, DetectorParams, DetectParams, EfficientNetLiteParams, NeckParams
+from scantling.detectors.pooling import pool
+from scantling.detectors.settings import AnchorParams, DetectorParams, DetectParams, NeckParams
 from scantling.params import ParamsError
 from scantling.target import Detections
-
-Trunk = EfficientNetLite0 | ResNet
 
 
 class PyramidDetector(nn.Module):
@@ -26,6 +24,7 @@ class PyramidDetector(nn.Module):
 
     backbone    the ImageNet-trained trunk alone, so that its parameters (`backbone.*`) can have their own rate
     neck        feature pyramid
+    channels    of every pyramid level
     strides     pixels per cell of each pyramid level, finest first
     classes     names of the C classes
     params      what it was built from
@@ -39,9 +38,10 @@ class PyramidDetector(nn.Module):
         super().__init__()
         self.params = params
         self.classes = tuple(classes)
-        self.backbone = build_backbone(params)
+        self.backbone = build_backbone(params.backbone)
         self.neck = Neck(params.neck, self.backbone)
         self.strides = self.neck.strides
+        self.channels = params.neck.channels
         self.multiple = params.input.pad_multiple_px
         if self.multiple % self.backbone.strides[-1]:
             raise ParamsError(
@@ -86,6 +86,13 @@ class PyramidDetector(nn.Module):
 
     def _detect(self, features: list[Tensor], sizes: Sequence[tuple[int, int]], rule: DetectParams) -> list[Detections]:
         raise NotImplementedError
+
+    def pooled(self, features: list[Tensor], boxes: Sequence[Tensor], cells: int) -> Tensor:
+        """See the protocol. A box is pooled from one of the backbone's levels, by its size as in Lin 2017, eq. 1."""
+        strides = self.backbone.strides
+        given = [b.float().reshape(-1, 4) for b in boxes]
+        rule = {"sampling_ratio": 0, "aligned": True, "level_size": 14.0 * strides[0]}
+        return pool(features[: len(strides)], given, strides, cells=cells, **rule)
 
     def valid_anchors(self, masks: Sequence[Tensor] | None) -> Tensor | None:
         """(B, R) bool: anchors in cells that hold a part of their image (`padding.inside`); None if all do."""
@@ -181,12 +188,3 @@ class Anchors(AnchorGenerator):
         if self.center_offset:
             levels = [a + self.center_offset * stride for a, stride in zip(levels, self.strides, strict=True)]
         return levels
-
-
-def build_backbone(params: DetectorParams) -> Trunk:
-    """The trunk with random weights."""
-    chosen = params.backbone
-    if isinstance(chosen, EfficientNetLiteParams):
-        return EfficientNetLite0(frozen_blocks=chosen.frozen_blocks, train_affine=chosen.train_affine)
-    frozen = 0 if chosen.weights is None else chosen.frozen_stages
-    return ResNet(chosen.name, frozen_stages=frozen, finest_stride=chosen.finest_stride_px)

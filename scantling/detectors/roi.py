@@ -17,7 +17,7 @@ from torchvision.models.detection.faster_rcnn import TwoMLPHead
 from scantling.detectors.assign import Rule, assign_images, draw
 from scantling.detectors.losses import box_loss, softmax_class_loss
 from scantling.detectors.pooling import pool
-from scantling.detectors.protocol import BackgroundWeight
+from scantling.detectors.protocol import BackgroundWeight, ClassLoss
 from scantling.detectors.settings import CoderParams
 from scantling.params import Params
 from scantling.target import Target
@@ -77,8 +77,8 @@ class RoiStage(nn.Module):
             nn.init.zeros_(layer.bias)
         self.coder = params.coder.make()
 
-    def forward(self, features: Sequence[Tensor], rois: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Class logits (R, C+1) and deltas (R, C, 4) (or (R, 1, 4) if class-agnostic) of each image's RoIs."""
+    def hidden(self, features: Sequence[Tensor], rois: Sequence[Tensor]) -> Tensor:
+        """(R, width) the two layers' output for each image's RoIs (R, 4)."""
         p = self.params
         pooled = pool(
             features,
@@ -89,7 +89,11 @@ class RoiStage(nn.Module):
             aligned=p.aligned,
             level_size=p.level_size_px,
         )
-        hidden = self.layers(pooled)
+        return self.layers(pooled)
+
+    def forward(self, features: Sequence[Tensor], rois: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Class logits (R, C+1) and deltas (R, C, 4) (or (R, 1, 4) if class-agnostic) of each image's RoIs."""
+        hidden = self.hidden(features, rois)
         return self.class_logits(hidden).float(), self.box_deltas(hidden).float().unflatten(1, (-1, 4))
 
     def decode(self, deltas: Tensor, rois: Tensor) -> Tensor:
@@ -97,13 +101,19 @@ class RoiStage(nn.Module):
         boxes = self.coder.decode_single(deltas.flatten(1), rois).unflatten(1, (-1, 4))
         return boxes.expand(-1, self.classes, -1)
 
-    def sample(self, proposals: Sequence[Tensor], targets: Sequence[Target], seen: Sequence[Tensor]) -> list[Sample]:
-        """Draw the RoIs of each image among its proposals and its truth boxes; `seen` (N,) bool says which count."""
+    def sample(
+        self, proposals: Sequence[Tensor], targets: Sequence[Target], seen: Sequence[Tensor], stream: int = 1
+    ) -> list[Sample]:
+        """Draw the RoIs of each image among its proposals and its truth boxes; `seen` (N,) bool says which count.
+
+        Another `stream` is another draw of the same image.
+        """
         p, rois = self.params, list(proposals)
         if p.append_truth:
             rois = [torch.cat([r, t.boxes[s]]) for r, t, s in zip(proposals, targets, seen, strict=True)]
         matched = assign_images(rois, targets, seen, self.rule)
-        drawn = draw(matched, per_image=p.sampled, positive_fraction=p.positive_fraction)
+        seeds = [t.seed for t in targets]
+        drawn = draw(matched, per_image=p.sampled, positive_fraction=p.positive_fraction, seeds=seeds, stream=stream)
         samples = []
         for r, m, t, (positive, negative) in zip(rois, matched, targets, drawn, strict=True):
             truth = m[positive]
@@ -117,8 +127,9 @@ class RoiStage(nn.Module):
         samples: Sequence[Sample],
         targets: Sequence[Target],
         background_weight: BackgroundWeight | None,
+        formula: ClassLoss | None = None,
     ) -> Tensor:
-        """Scalar, see `losses.softmax_class_loss`; logits (R, C+1) of all samples in order."""
+        """Scalar, `formula` or `losses.softmax_class_loss`; logits (R, C+1) of all samples in order."""
         labels, weights, shares = [], [], []
         for i, (sample, target) in enumerate(zip(samples, targets, strict=True)):
             n = len(sample.negatives)
@@ -129,9 +140,8 @@ class RoiStage(nn.Module):
             labels += [sample.labels, sample.labels.new_full((n,), self.classes)]
             weights += [sample.weights, logits.new_full((n,), float(target.background))]
             shares += [logits.new_ones(len(sample.labels)), share]
-        return softmax_class_loss(
-            logits, torch.cat(labels), torch.cat(weights), torch.cat(shares), self.params.focal_gamma
-        )
+        given = logits, torch.cat(labels), torch.cat(weights), torch.cat(shares)
+        return softmax_class_loss(*given, self.params.focal_gamma) if formula is None else formula(*given)
 
     def box_loss(self, deltas: Tensor, samples: Sequence[Sample]) -> Tensor:
         """Scalar: (smooth) L1 of the positives' deltas (P of all images, C or 1, 4), divided by ALL sampled RoIs."""

@@ -32,6 +32,7 @@ class ProposalCounts(Params):
 class RpnParams(Params):
     """The proposal stage."""
 
+    views: int = Field(1, ge=1, le=2)  # pixel-aligned views whose features it reads together (SparseDet); 1 = one
     positive_iou: float = Field(gt=0, le=1)
     negative_iou: float = Field(gt=0, le=1)
     low_quality_iou: float = Field(ge=0, le=1)  # a box's best anchor is positive from this IoU on
@@ -56,18 +57,23 @@ class Rpn(nn.Module):
     def __init__(self, params: RpnParams, channels: int, anchors_per_cell: int, ignore_iou: float):
         super().__init__()
         self.params = p = params
-        self.head = RPNHead(channels, anchors_per_cell)
+        self.head = RPNHead(channels * p.views, anchors_per_cell)
         self.coder = p.coder.make()
         self.rule = Rule(p.positive_iou, p.negative_iou, ignore_iou, p.low_quality_iou, p.low_quality_box == "own")
 
-    def forward(self, features: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """Objectness logits (B, R) and deltas (B, R, 4), anchors in the order of `Anchors.per_level`."""
+    def forward(self, features: list[Tensor], others: list[Tensor] | None = None) -> tuple[Tensor, Tensor]:
+        """Objectness logits (B, R) and deltas (B, R, 4), anchors in the order of `Anchors.per_level`.
+
+        With `views: 2` the features of a second view stand beside those of the first; without one the first stands in.
+        """
+        if self.params.views == 2:
+            features = [torch.cat(pair, 1) for pair in zip(features, others or features, strict=True)]
         logits, deltas = concat_box_prediction_layers(*self.head(features))
         b = len(features[0])
         return logits.reshape(b, -1).float(), deltas.reshape(b, -1, 4).float()
 
     @torch.no_grad()
-    def proposals(
+    def offered(
         self,
         logits: Tensor,
         deltas: Tensor,
@@ -75,8 +81,11 @@ class Rpn(nn.Module):
         sizes: Sequence[tuple[int, int]],
         counts: ProposalCounts,
         valid: Tensor | None = None,
-    ) -> list[Tensor]:
-        """Per image (<= counts.per_image, 4) boxes clipped to the image, best first; valid (B, R): anchors to use."""
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Per image at most counts.per_image boxes (P, 4), clipped to it, and their objectness (P,) 0..1, best first.
+
+        valid (B, R): anchors to use.
+        """
         if valid is not None:
             logits = logits.masked_fill(~valid, -torch.inf)
         levels = torch.cat([torch.full((len(a),), i, device=logits.device) for i, a in enumerate(anchors)])
@@ -97,7 +106,8 @@ class Rpn(nn.Module):
             boxes = clip_boxes_to_image(boxes, size)
             real = has_area(boxes, self.params.min_side_px) & (score > -torch.inf)
             boxes, score, level = boxes[real], score[real], level[real]
-            found.append(boxes[batched_nms(boxes, score, level, self.params.nms_iou)[: counts.per_image]])
+            kept = batched_nms(boxes, score, level, self.params.nms_iou)[: counts.per_image]
+            found.append((boxes[kept], score[kept].sigmoid()))
         return found
 
     def losses(
@@ -120,7 +130,8 @@ class Rpn(nn.Module):
             valid = near if valid is None else near & valid
         seen = [t.for_objectness for t in targets]
         matched = assign_images([anchors] * len(targets), targets, seen, self.rule, valid)
-        drawn = draw(matched, per_image=p.sampled, positive_fraction=p.positive_fraction)
+        seeds = [t.seed for t in targets]
+        drawn = draw(matched, per_image=p.sampled, positive_fraction=p.positive_fraction, seeds=seeds)
         positive_logits, negative_logits, weights, shares, predicted, wanted = [], [], [], [], [], []
         for i, (positive, negative) in enumerate(drawn):
             truth = matched[i][positive]

@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, PositiveFloat
 from torchvision.models.detection._utils import BoxCoder
 
 from scantling.params import Params, ParamsError, check, read
@@ -29,13 +29,37 @@ class EfficientNetLiteParams(Params):
     train_affine: bool  # scale and shift of batch norm are learned; its statistics never are
 
 
-class ResNetParams(Params):
-    """torchvision's ResNet with frozen batch norm."""
+class PixelParams(Params):
+    """What a trunk is given: (pixel - mean) / std per channel, of pixels 0..255."""
 
-    name: Literal["resnet18", "resnet50"]
-    weights: str | None  # .pth or .safetensors file in torchvision's naming, null = random
+    order: Literal["rgb", "bgr"] = "rgb"  # in which order the weights want the channels, and mean and std are given
+    mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
+    std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (58.395, 57.12, 57.375)
+
+
+class ResNetParams(Params):
+    """torchvision's ResNet. The defaults are its own form; the caffe form needs its own values (docs/weights.md)."""
+
+    name: Literal["resnet18", "resnet50", "resnet101", "resnext101_32x8d"]
+    weights: str | None  # .pth, .safetensors (torchvision's names) or .pkl (Detectron) file, null = random
     frozen_stages: int = Field(ge=0, le=5)  # 1 = stem, 2 = stem and first stage, ...; nothing is frozen if random
     finest_stride_px: Literal[4, 8]  # stride of the finest feature map given to the neck
+    # Batch norm outside of what is frozen. frozen: all four tensors fixed. affine: scale and shift are learned.
+    # trained: the statistics follow the batches, too.
+    norm: Literal["frozen", "affine", "trained"] = "frozen"
+    stride_in_1x1: bool = False  # a bottleneck's stride is in its first 1x1 convolution, not in the 3x3 one
+    pixels: PixelParams = PixelParams()
+
+
+class TimmParams(Params):
+    """A network of the optional package timm, as far as it has feature maps at strides (4,) 8, 16, 32."""
+
+    name: Literal["timm"]
+    model: str  # timm's name, e.g. resnet34 or convnext_tiny; it says which pixels it wants
+    weights: str | None  # .pth or .safetensors file in timm's naming, null = random; nothing is downloaded
+    frozen_stages: int = Field(ge=0)  # that many of the network's feature maps, finest first; none if random
+    finest_stride_px: Literal[4, 8]
+    norm: Literal["frozen", "trained"]  # batch norm, if the network has any
 
 
 class NeckParams(Params):
@@ -60,7 +84,7 @@ class DetectorParams(Params):
 
     architecture: str
     input: InputParams
-    backbone: Annotated[EfficientNetLiteParams | ResNetParams, Field(discriminator="name")]
+    backbone: Annotated[EfficientNetLiteParams | ResNetParams | TimmParams, Field(discriminator="name")]
     neck: NeckParams
     detect: DetectParams
 

@@ -13,7 +13,8 @@ ANCHORS = [torch.tensor([[0.0, 0, 16, 16], [2, 2, 18, 18], [40, 40, 41.5, 60]]),
 def proposals_of(rpn, size=(64, 64), valid=None):
     """Of four anchors that stay where they are, best first."""
     logits = torch.tensor([[4.0, 3, 1, 2]])
-    (found,) = rpn.proposals(logits, torch.zeros(1, 4, 4), ANCHORS, [size], rpn.params.test, valid)
+    ((found, scores),) = rpn.offered(logits, torch.zeros(1, 4, 4), ANCHORS, [size], rpn.params.test, valid)
+    assert (scores[:-1] >= scores[1:]).all() and scores.shape == (len(found),)
     return found.tolist()
 
 
