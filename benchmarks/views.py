@@ -25,7 +25,7 @@ from scantling.augment.plan import Plan, Step
 from scantling.augment.settings import ViewParams
 
 ROOT = Path(__file__).parents[1]
-SIZES = ((192, 256), (800, 1067), (800, 1333))
+SIZES = ((192, 256), (800, 1333))
 RECIPES = ("coco_soft_teacher", "coco_co_mining", "coco_co_student", "bccd")
 STEPS = {
     "flip_horizontal": (),
@@ -164,17 +164,18 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--draws", type=int, default=24, help="drawn plans a recipe")
     parser.add_argument("--device", help="time the batched path there as well")
+    parser.add_argument("--small", action="store_true", help="the small size and recipe alone")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     rng = np.random.default_rng(0)
     waves = np.sin(np.linspace(0, 20, 640)[None, :, None] + np.linspace(0, 9, 480)[:, None, None] * [1, 2, 3])
     levels = 128 + 80 * waves + rng.normal(0, 10, (480, 640, 3))
     image = torch.from_numpy(levels.clip(0, 255).astype(np.uint8)).permute(2, 0, 1)
-    for size in SIZES:
+    for size in SIZES[:1] if arguments.small else SIZES:
         print(f"\n{size[0]} x {size[1]:<24d} {'scantling':>9s}    {'torchvision':>9s}    ratio")
         operations(image, size, arguments.repeats)
     print(f"\n{'a pair of views':34s} {'scantling':>9s}    {'torchvision':>9s}    ratio")
-    for name in RECIPES:
+    for name in RECIPES[-1:] if arguments.small else RECIPES:
         recipe(image, name, arguments.draws, arguments.repeats, arguments.device)
 
 
