@@ -24,8 +24,7 @@ from torch import nn
 
 from scantling import detectors, predict, pseudo, train
 from scantling.augment.views import ViewParams
-from scantling.data import check, digits, formats
-from scantling.data import split as splits
+from scantling.data import check, digits, formats, protocols, semi
 from scantling.data.loader import Pool
 from scantling.methods import supervised
 from scantling.pseudo import PseudoLabelParams
@@ -118,7 +117,7 @@ def scenes(folder: Path) -> tuple[Path, pd.DataFrame, pd.DataFrame]:
     )
     params = formats.DataParams.load(source)
     index, _ = check.check(formats.read(params), params)
-    split, _ = splits.make(index, splits.FullParams(protocol="full"), fold=1)
+    split, _ = protocols.make(index, semi.FullParams(protocol="full"), fold=1)
     return index.root, index.images, split
 
 

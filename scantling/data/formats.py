@@ -11,11 +11,13 @@ from typing import Any
 import pandas as pd
 
 from scantling import log
-from scantling.data import coco, combined, folder, voc, yolo
+from scantling.data import coco, combined, folder, lvis, objects365, voc, yolo
 from scantling.data.coco import CocoParams
 from scantling.data.combined import CombinedParams
 from scantling.data.detect import detect
 from scantling.data.folder import FolderParams
+from scantling.data.lvis import LvisParams
+from scantling.data.objects365 import Objects365Params
 from scantling.data.problems import Findings
 from scantling.data.source import Source, SourceParams, divide
 from scantling.data.voc import VocParams
@@ -29,6 +31,8 @@ FORMATS: dict[str, type[SourceParams]] = {
     "folder": FolderParams,
     "voc": VocParams,
     "yolo": YoloParams,
+    "lvis": LvisParams,
+    "objects365": Objects365Params,
     "combined": CombinedParams,
 }
 READERS: dict[type[SourceParams], Callable[..., Source]] = {
@@ -36,6 +40,8 @@ READERS: dict[type[SourceParams], Callable[..., Source]] = {
     FolderParams: folder.read,
     VocParams: voc.read,
     YoloParams: yolo.read,
+    LvisParams: lvis.read,
+    Objects365Params: objects365.read,
     CombinedParams: lambda params, found: combined.read(params, found, _part),
 }
 

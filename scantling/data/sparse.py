@@ -1,25 +1,24 @@
 """Sparse annotation: protocols that hide single boxes and leave every image in training.
 
-Random order is the order of SHA-256("seed|protocol|box id"), so a choice depends on nothing but these three: not on
-the order of the rows, on the other images or on the number of processes. The share is not part of the hash: what a
-lower share hides, a higher one hides too. The protocols' authors publish files, no generators: splits made here are
-equivalent to theirs, never identical.
+Random order is that of order.py, by the hash of (seed, protocol, box id): what a lower share hides, a higher one hides
+too. The protocols' authors publish files, no generators (but for keep1): splits made here are equivalent to theirs,
+never identical. Definitions and roundings: docs/splits.md.
 """
 
 from __future__ import annotations
 
-import hashlib
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from scantling.params import Params
+from scantling.data.choice import Choice, ProtocolParams, Truth
+from scantling.data.order import hash_order, rank, size
 
 
-class SparseParams(Params):
-    """`allow_missing_class`: False refuses a split in which a class of the training images keeps no box."""
+class SparseParams(ProtocolParams):
+    """A class that loses its last box is refused unless allowed."""
 
     allow_missing_class: bool = False
 
@@ -61,17 +60,23 @@ class Keep1Params(SparseParams):
 AnySparse = DropParams | Missing50Params | EasyHardParams | ExtremeParams | Keep1Params
 
 
+def choose(truth: Truth, params: AnySparse, fold: int) -> Choice:
+    """Every image of subset train is labeled, with some of its boxes. `fold` is the seed."""
+    visible = truth.of_train.copy()
+    visible[visible] = keep(truth.train_boxes, params, fold)
+    return Choice(truth.train, visible, complete=False)
+
+
 def keep(boxes: pd.DataFrame, params: AnySparse, seed: int) -> np.ndarray:
     """(N,) bool, which of the boxes (columns box_id, image_id, label; no crowds; in file order) stay visible."""
     image, label = boxes.image_id.to_numpy(), boxes.label.to_numpy()
-    one = np.zeros(len(boxes), dtype=np.int64)  # all boxes as one group
     if isinstance(params, Keep1Params) and params.select == "first":
         return ~boxes.duplicated(["image_id", "label"]).to_numpy()
 
     order = hash_order(boxes.box_id.to_numpy(), params.protocol, seed)
     match params:
         case DropParams(protocol="drop_dataset", percent=p):
-            return rank(order, one) >= size(one) * p // 100
+            return rank(order) >= len(boxes) * p // 100
         case DropParams(protocol="drop_category", percent=p):
             n = size(label)
             return rank(order, label) >= np.minimum(n * p // 100, n - 1)
@@ -79,9 +84,10 @@ def keep(boxes: pd.DataFrame, params: AnySparse, seed: int) -> np.ndarray:
             n = size(image, label)
             kept = np.maximum(1, (2 * n * (100 - p) + 100) // 200)  # halves are rounded up
             return rank(order, image, label) >= n - kept
-        case Missing50Params(unit=unit):
-            group = label if unit == "category" else one
-            return rank(order, group) >= size(group) // 2
+        case Missing50Params(unit="dataset"):
+            return rank(order) >= len(boxes) // 2
+        case Missing50Params():
+            return rank(order, label) >= size(label) // 2
         case EasyHardParams(guard=guard):
             n = size(image)
             wanted = np.minimum(1, n - 1) if params.protocol == "easy" else n // 2
@@ -93,45 +99,3 @@ def keep(boxes: pd.DataFrame, params: AnySparse, seed: int) -> np.ndarray:
             return rank(order, image) == 0
         case Keep1Params():
             return rank(order, image, label) == 0
-
-
-def hash_order(box_ids: np.ndarray, protocol: str, seed: int) -> np.ndarray:
-    """(N,) int64, indices that sort the boxes by the first 64 bits of their hash, ties by id."""
-    start = hashlib.sha256(f"{seed}|{protocol}|".encode())
-
-    def first_bits(box_id: int) -> bytes:
-        seen = start.copy()
-        seen.update(b"%d" % box_id)
-        return seen.digest()[:8]
-
-    bits = np.frombuffer(b"".join(map(first_bits, box_ids.tolist())), dtype=">u8")
-    return np.lexsort((box_ids, bits))
-
-
-def rank(order: np.ndarray, *groups: np.ndarray) -> np.ndarray:
-    """(N,) int64, place 0, 1, ... of each box among the boxes of its group, in `order`."""
-    sequence = np.lexsort((np.argsort(order), *groups))
-    places = np.arange(len(order))
-    starts = _borders([g[sequence] for g in groups])
-    result = np.empty(len(order), dtype=np.int64)
-    result[sequence] = places - np.maximum.accumulate(np.where(starts, places, 0))
-    return result
-
-
-def size(*groups: np.ndarray) -> np.ndarray:
-    """(N,) int64, number of boxes in the group of each box."""
-    sequence = np.lexsort(groups)
-    starts = np.flatnonzero(_borders([g[sequence] for g in groups]))
-    counts = np.diff(np.append(starts, len(sequence)))
-    result = np.empty(len(sequence), dtype=np.int64)
-    result[sequence] = np.repeat(counts, counts)
-    return result
-
-
-def _borders(groups: list[np.ndarray]) -> np.ndarray:
-    """(N,) bool, where a new group starts in sorted values."""
-    first = np.zeros(len(groups[0]), dtype=bool)
-    first[:1] = True
-    for values in groups:
-        first[1:] |= values[1:] != values[:-1]
-    return first

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
@@ -140,13 +140,8 @@ def test_another_seed_or_protocol_is_another_choice() -> None:
     assert choices[0] != choices[1] and choices[0] != choices[2]
 
 
-def test_the_order_is_that_of_the_stated_hash() -> None:
-    # computed by hand: sha256 of "3|drop_category|ID", ascending, of ids 10 to 14
-    import hashlib
-
+def test_what_is_hidden_comes_first_in_the_order_of_the_stated_hash() -> None:
     digests = {i: hashlib.sha256(f"3|drop_category|{i}".encode()).hexdigest() for i in range(10, 15)}
-    order = sparse.hash_order(np.arange(10, 15), "drop_category", 3)
-    assert [int(i) + 10 for i in order] == sorted(digests, key=digests.__getitem__)
     boxes = pd.DataFrame({"box_id": range(10, 15), "image_id": 0, "label": 0})
     hidden = set(range(10, 15)) - kept(boxes, sparse.DropParams(protocol="drop_category", percent=40), 3)
     assert hidden == set(sorted(digests, key=digests.__getitem__)[:2])
@@ -158,3 +153,12 @@ def test_keep1_first_equals_the_published_generator() -> None:
     boxes = pd.DataFrame({"box_id": entries.id, "image_id": entries.image_id, "label": entries.category_id})
     drawn = boxes[~entries.iscrowd.astype(bool)]
     assert kept(drawn, EVERY["keep1"]) == set(golden["kept_annotation_ids_in_output_order"])
+
+
+def test_easy_hides_nothing_where_all_classes_differ_and_never_the_only_box() -> None:
+    distinct = pd.DataFrame({"box_id": range(4), "image_id": 0, "label": range(4)})
+    single = pd.DataFrame({"box_id": range(3), "image_id": range(3), "label": 0})
+    for seed in range(5):
+        assert kept(distinct, EVERY["easy"], seed) == set(range(4))
+        for name in ("easy", "easy image", "hard", "hard image", "extreme", "keep1"):
+            assert kept(single, EVERY[name], seed) == {0, 1, 2}
