@@ -14,7 +14,7 @@ import pandas as pd
 from scantling import log
 from scantling.data import combined, external, imbalanced, semi, sparse, split, stratified
 from scantling.data.choice import Choice, ProtocolParams, Truth, mask, positions
-from scantling.data.index import BOX_COLUMNS, XYXY, Index, table
+from scantling.data.index import BOX_COLUMNS, XYXY, Index
 from scantling.params import ParamsError, check, read
 from scantling.stage import BadInput
 
@@ -103,7 +103,7 @@ def _rows(truth: Truth, choice: Choice) -> pd.DataFrame:
     for name, missing in fill.items():
         values = boxes[name].to_numpy()[kept]
         columns[name] = np.concatenate([values, np.full(bare.sum(), missing, values.dtype)])[order]
-    return table(pd.DataFrame(columns, copy=False), split.SPLIT_COLUMNS)
+    return pd.DataFrame(columns, copy=False).astype(split.SPLIT_COLUMNS)
 
 
 def _facts(truth: Truth, choice: Choice, params: Any, fold: int) -> dict[str, Any]:
@@ -165,7 +165,8 @@ def _source_hash(truth: Truth) -> str:
     assert boxes is not None
     seen = hashlib.sha256("\n".join(index.classes).encode())
     place = positions(index.images.image_id.to_numpy(), truth.images)
-    for name in ("image_id", "subset", "file_name", "width", "height"):
+    split.update(seen, "in_train", truth.in_train)
+    for name in ("image_id", "file_name", "width", "height"):
         split.update(seen, name, index.images[name].to_numpy()[place])
     for name in BOX_COLUMNS:
         split.update(seen, name, boxes[name].to_numpy()[truth.rows])
