@@ -9,11 +9,13 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
 import numpy as np
-import pandas as pd
 
 from scantling.data.index import XYXY, Index
+from scantling.data.order import grouped
 from scantling.params import Params
 from scantling.stage import BadInput
+
+TABLE = 16  # a table of all numbers up to the largest id is used if it has at most so many cells for each id
 
 
 class ProtocolParams(Params):
@@ -32,58 +34,65 @@ class ProtocolParams(Params):
 class Truth:
     """The images a split is made of and the boxes it may keep; crowds and boxes without area are out already.
 
-    images    (I,) int64, ids of subsets train and unlabeled, in the order of the index
+    images    (I,) int64, ids of subsets train and unlabeled, ascending
     in_train  (I,) bool, which of them are of subset train
-    boxes     box_id, image_id, label and `row`, the position in index.boxes; in the order of the index
-    of_train  (N,) bool, which boxes lie in an image of subset train
+    box_id, label, at, row   (N,) of each box, by ascending image and box id: `at` is the place of its image in
+              `images`, `row` its own in index.boxes
+    rows      (M,) places in index.boxes of all boxes of these images, in the same order
     dropped   boxes left aside before anything is drawn: crowd, without_area, difficult
     """
 
     index: Index
     images: np.ndarray
     in_train: np.ndarray
-    boxes: pd.DataFrame
-    of_train: np.ndarray
+    box_id: np.ndarray
+    label: np.ndarray
+    at: np.ndarray
+    row: np.ndarray
+    rows: np.ndarray
     dropped: dict[str, int]
 
     @classmethod
     def of(cls, index: Index, *, difficult: bool) -> Self:
         """`difficult`: whether boxes marked so count like others."""
         assert index.boxes is not None, "a split is made from the truth"
-        chosen = index.images.subset.isin(["train", "unlabeled"]).to_numpy()
-        images = index.images.image_id.to_numpy()[chosen]
-        in_train = (index.images.subset == "train").to_numpy()[chosen]
+        subset = index.images.subset
+        images = np.sort(index.images.image_id.to_numpy()[subset.isin(["train", "unlabeled"]).to_numpy()])
+        in_train = mask(images, index.images.image_id.to_numpy()[(subset == "train").to_numpy()])
         if not in_train.any():
             raise BadInput(
                 f"{index.name}: has no image in subset train; name one under `subsets` in its data parameters"
             )
-        boxes = index.boxes
-        corners = {name: boxes[name].to_numpy() for name in XYXY}
-        at = positions(images, boxes.image_id.to_numpy())
-        usable = at >= 0
-        dropped = {}
+        boxes = {name: index.boxes[name].to_numpy() for name in ("box_id", "label", "crowd", "difficult", *XYXY)}
+        at = positions(images, index.boxes.image_id.to_numpy())
+        rows = np.argsort(boxes["box_id"])
+        rows = rows[at[rows] >= 0]
+        rows = rows[grouped(np.arange(len(rows)), at[rows])[0]]
+        usable, dropped = np.ones(len(rows), dtype=bool), {}
+        flat = ~((boxes["x2"] > boxes["x1"]) & (boxes["y2"] > boxes["y1"]))
         for what, out in (
-            ("crowd", boxes.crowd.to_numpy()),
-            (
-                "without_area",
-                ~((corners["x2"] > corners["x1"]) & (corners["y2"] > corners["y1"])),
-            ),
-            ("difficult", boxes.difficult.to_numpy() & (not difficult)),
+            ("crowd", boxes["crowd"]),
+            ("without_area", flat),
+            ("difficult", boxes["difficult"] & (not difficult)),
         ):
-            dropped[what] = int((usable & out).sum())
-            usable &= ~out
-        row = np.flatnonzero(usable)
-        columns = {name: boxes[name].to_numpy()[row] for name in ("box_id", "image_id", "label")}
-        return cls(index, images, in_train, pd.DataFrame({**columns, "row": row}), in_train[at[row]], dropped)
+            dropped[what] = int((usable & out[rows]).sum())
+            usable &= ~out[rows]
+        row = rows[usable]
+        return cls(index, images, in_train, boxes["box_id"][row], boxes["label"][row], at[row], row, rows, dropped)
 
     @property
     def train(self) -> np.ndarray:
-        """Ids of the images of subset train, in the order of the index."""
+        """Ids of the images of subset train, ascending."""
         return self.images[self.in_train]
 
     @property
-    def train_boxes(self) -> pd.DataFrame:
-        return self.boxes if self.of_train.all() else self.boxes[self.of_train]
+    def of_train(self) -> np.ndarray:
+        """(N,) bool, which boxes lie in an image of subset train."""
+        return self.in_train[self.at]
+
+    def boxes_of(self, images: np.ndarray) -> np.ndarray:
+        """(N,) bool, which boxes lie in images with these ids."""
+        return mask(self.images, images)[self.at]
 
 
 @dataclass(frozen=True)
@@ -106,16 +115,28 @@ class Choice:
 
 def whole(truth: Truth, labeled: np.ndarray, **more: Any) -> Choice:
     """These images with all their boxes, nothing of the others."""
-    return Choice(labeled, truth.boxes.image_id.isin(labeled).to_numpy(copy=True), complete=True, **more)
+    return Choice(labeled, truth.boxes_of(labeled), **{"complete": True, **more})
 
 
 def positions(ids: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     """(N,) int64, where in `ids` (unique, any order) each wanted id stands; -1 where it does not."""
+    most = int(ids.max(initial=0))
+    if ids.min(initial=0) >= 0 and most < TABLE * (len(ids) + len(wanted)):
+        table = np.full(most + 2, -1)
+        table[ids] = np.arange(len(ids))
+        return table[np.where((wanted >= 0) & (wanted <= most), wanted, most + 1)]
     if not len(ids):
         return np.full(len(wanted), -1)
-    order = np.argsort(ids, kind="stable")
-    at = order[np.minimum(np.searchsorted(ids[order], wanted), len(ids) - 1)]
+    order = np.argsort(ids)
+    at = order[np.minimum(np.searchsorted(ids, wanted, sorter=order), len(ids) - 1)]
     return np.where(ids[at] == wanted, at, -1)
+
+
+def mask(ids: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """(I,) bool, which of `ids` are among `chosen`, all of which occur."""
+    found = np.zeros(len(ids), dtype=bool)
+    found[positions(ids, chosen)] = True
+    return found
 
 
 def floor_share(percent: float, total: int) -> int:

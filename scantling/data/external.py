@@ -58,14 +58,16 @@ def choose(truth: Truth, params: ExternalParams, fold: int) -> Choice:
     moved = f"annotations have another box, by up to {apart.max(initial=0):.1f} px (`tolerance` {params.tolerance:g})"
     _refuse(file, boxes.box_id[apart > params.tolerance], moved)
 
-    visible = np.isin(truth.boxes.row.to_numpy(), at)
-    labeled = listed if params.absent == "unlabeled" else np.sort(truth.train)
-    hidden = truth.boxes.image_id.isin(labeled).to_numpy() & ~visible
+    named = np.zeros(len(index.boxes), dtype=bool)
+    named[at] = True
+    visible = named[truth.row]
+    labeled = listed if params.absent == "unlabeled" else truth.train
+    hidden = truth.boxes_of(labeled) & ~visible
     facts = {
         "file_sha256": jsonfile.sha256(file),
         "annotations": len(content["annotations"]),
         "repeated": int(repeated.sum()),
-        "unused": len(content["annotations"]) - len(np.unique(at[np.isin(at, truth.boxes.row.to_numpy())])),
+        "unused": len(content["annotations"]) - int(visible.sum()),
     }
     return Choice(labeled, visible, complete=not hidden.any(), facts=facts)
 

@@ -43,18 +43,14 @@ class TransferParams(ProtocolParams):
 def choose(truth: Truth, params: ImbalancedParams, fold: int) -> Choice:
     """Majority images without their minority boxes, then few-shot images out of the rest. `fold` is the seed."""
     minority = _minority(params, truth)
-    boxes = truth.train_boxes
-    is_minor = np.isin(boxes.label.to_numpy(), minority)
-    images = np.unique(boxes.image_id.to_numpy()[~is_minor])
+    is_minor = np.isin(truth.label, minority)
+    images = truth.images[np.unique(truth.at[truth.of_train & ~is_minor])]
     drawn = images[hash_order(images, "imbalanced", fold)][: floor_share(params.majority_percent, len(images))]
 
     # a hash of its own: by the first one the images that are left would no longer be in random order
     rest = np.setdiff1d(truth.train, drawn)
-    rest = rest[hash_order(rest, "imbalanced_few", fold)]
-    few = few_shot(rest, boxes.image_id.to_numpy(), boxes.label.to_numpy(), minority, params.minority_shots)
-
-    visible = truth.boxes.image_id.isin(few).to_numpy(copy=True)
-    visible[truth.of_train] |= boxes.image_id.isin(drawn).to_numpy() & ~is_minor
+    few = few_shot(rest[hash_order(rest, "imbalanced_few", fold)], truth, minority, params.minority_shots)
+    visible = truth.boxes_of(few) | (truth.boxes_of(drawn) & ~is_minor)
     facts = {
         "minority": [truth.index.classes[c] for c in np.sort(minority)],
         "majority_images": len(drawn),
@@ -65,33 +61,27 @@ def choose(truth: Truth, params: ImbalancedParams, fold: int) -> Choice:
 
 def transfer(truth: Truth, params: TransferParams, fold: int) -> Choice:
     """`fold` is the seed. Images of train carry no label of the classes that are missing there: not complete."""
-    known = np.unique(truth.boxes.label.to_numpy()[truth.of_train])
-    missing = np.setdiff1d(np.arange(len(truth.index.classes)), known)
+    missing = np.setdiff1d(np.arange(len(truth.index.classes)), truth.label[truth.of_train])
     others = truth.images[~truth.in_train]
-    others = others[hash_order(others, "transfer", fold)]
-    boxes = truth.boxes[~truth.of_train]
-    few = few_shot(others, boxes.image_id.to_numpy(), boxes.label.to_numpy(), missing, params.shots)
+    few = few_shot(others[hash_order(others, "transfer", fold)], truth, missing, params.shots)
     if not len(few):
         raise BadInput(
             f"{truth.index.name}: protocol transfer finds no box of a class that is missing in subset train among the "
             f"{len(others)} images of subset unlabeled; annotate some of them, or use protocol full"
         )
     facts = {"few_shot_classes": len(missing), "few_shot_images": len(few)}
-    chosen = whole(truth, np.concatenate([truth.train, few]))
-    return Choice(chosen.labeled, chosen.visible, complete=False, facts=facts)
+    return whole(truth, np.concatenate([truth.train, few]), complete=False, facts=facts)
 
 
-def few_shot(
-    images: np.ndarray, image_ids: np.ndarray, labels: np.ndarray, wanted: np.ndarray, shots: int
-) -> np.ndarray:
+def few_shot(images: np.ndarray, truth: Truth, wanted: np.ndarray, shots: int) -> np.ndarray:
     """Ids out of `images` that together hold at least `shots` boxes of every class in `wanted`, or all there are.
 
     Classes are visited from the rarest (in number of boxes) to the commonest; images in the order given, until the
-    class has its boxes, those in images taken for other classes counted. image_ids, labels: (N,) of all boxes.
+    class has its boxes, those in images taken for other classes counted.
     """
-    at = positions(images, image_ids)
-    use = (at >= 0) & np.isin(labels, wanted)
-    at, labels = at[use], labels[use]
+    at = positions(images, truth.images)[truth.at]
+    use = (at >= 0) & np.isin(truth.label, wanted)
+    at, labels = at[use], truth.label[use]
     # boxes per (class, image), sorted by class, inside it by the order of the images
     pairs, boxes = np.unique(labels.astype(np.int64) * max(len(images), 1) + at, return_counts=True)
     classes, places = np.divmod(pairs, max(len(images), 1))

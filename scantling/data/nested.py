@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
-import numpy as np
 from pydantic import model_validator
 
 from scantling.data import semi, sparse, stratified
@@ -32,6 +31,5 @@ class NestedParams(ProtocolParams):
 def choose(truth: Truth, params: NestedParams, fold: int) -> Choice:
     """`fold` is the seed of both draws."""
     drawn = WHOLE[params.images.protocol](truth, params.images, fold)  # type: ignore[operator]
-    visible = drawn.visible.copy()
-    visible[np.flatnonzero(visible)] = sparse.keep(truth.boxes[visible], params.boxes, fold)
+    visible = sparse.within(truth, drawn.visible, params.boxes, fold)
     return Choice(drawn.labeled, visible, complete=False, facts=drawn.facts, left_out=drawn.left_out)

@@ -11,7 +11,7 @@ import hashlib
 
 import numpy as np
 
-AT_ONCE = 1 << 20  # digests held in memory at a time
+AT_ONCE = 1 << 12  # digests held in memory at a time: what fits into a cache near the core
 
 
 def hash_order(ids: np.ndarray, protocol: str, seed: int) -> np.ndarray:
@@ -22,35 +22,36 @@ def hash_order(ids: np.ndarray, protocol: str, seed: int) -> np.ndarray:
         some = ids[start : start + AT_ONCE].tolist()
         digests = b"".join([sha256(text % one).digest() for one in some])
         bits[start : start + len(some)] = np.frombuffer(digests, dtype=">u8")[::4]
-    order = np.argsort(bits, kind="stable")
+    order = np.argsort(bits)
     tied = bits[order[1:]] == bits[order[:-1]]
     return np.lexsort((ids, bits)) if tied.any() else order
 
 
-def rank(order: np.ndarray, *groups: np.ndarray) -> np.ndarray:
-    """(N,) int64, place 0, 1, ... of each row among the rows of its group, in `order`."""
-    sequence, starts = _grouped(order, groups)
-    places = np.arange(len(order))
-    result = np.empty(len(order), dtype=np.int64)
-    result[sequence] = places - np.maximum.accumulate(np.where(starts, places, 0))
-    return result
+def grouped(order: np.ndarray, group: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Indices sorted by group and inside it as in `order`; and (N,) bool, which of them start a group.
+
+    order  (N,) a permutation of 0..N-1
+    group  (N,) numbers >= 0, below 2^63 / N: group and place in the order then make one number, and numbers sort
+           ten times as fast as indices do
+    """
+    n = max(len(order), 1)
+    assert group.max(initial=0) < 2**63 // n, "group numbers are too large"
+    keys = group[order].astype(np.int64) * n
+    keys += np.arange(len(order))
+    keys.sort()
+    starts = np.ones(len(order), dtype=bool)
+    groups = keys // n
+    starts[1:] = groups[1:] != groups[:-1]
+    keys -= groups * n
+    return order[keys], starts
 
 
-def size(*groups: np.ndarray) -> np.ndarray:
-    """(N,) int64, number of rows in the group of each row."""
-    sequence, starts = _grouped(np.arange(len(groups[0])), groups)
-    counts = np.diff(np.append(np.flatnonzero(starts), len(sequence)))
-    result = np.empty(len(sequence), dtype=np.int64)
-    result[sequence] = np.repeat(counts, counts)
-    return result
-
-
-def _grouped(order: np.ndarray, groups: tuple[np.ndarray, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Rows sorted by group and inside it by `order`, and (N,) bool, which of them start a group."""
-    sequence = order[np.lexsort([g[order] for g in groups])] if groups else order  # lexsort keeps the order of ties
-    starts = np.zeros(len(order), dtype=bool)
-    starts[:1] = True
-    for values in groups:
-        sorted_values = values[sequence]
-        starts[1:] |= sorted_values[1:] != sorted_values[:-1]
-    return sequence, starts
+def rank(order: np.ndarray, group: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of each row: its place 0, 1, ... in its group, as in `order`, and the number of rows in the group; (N,) int64."""
+    sequence, starts = grouped(order, group)
+    firsts = np.flatnonzero(starts)
+    counts = np.diff(np.append(firsts, len(order)))
+    place, size = np.empty((2, len(order)), dtype=np.int64)
+    place[sequence] = np.arange(len(order)) - np.repeat(firsts, counts)
+    size[sequence] = np.repeat(counts, counts)
+    return place, size

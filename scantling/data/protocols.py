@@ -13,8 +13,8 @@ import pandas as pd
 
 from scantling import log
 from scantling.data import external, imbalanced, nested, semi, sparse, split, stratified
-from scantling.data.choice import Choice, ProtocolParams, Truth, positions
-from scantling.data.index import BOX_COLUMNS, XYXY, Index, table
+from scantling.data.choice import Choice, ProtocolParams, Truth, mask, positions
+from scantling.data.index import BOX_COLUMNS, XYXY, Index
 from scantling.params import ParamsError, check, read
 from scantling.stage import BadInput
 
@@ -82,33 +82,39 @@ def make(index: Index, params: Any, fold: int) -> tuple[pd.DataFrame, dict[str, 
         raise BadInput(f"--fold {fold}: must not be negative; give 0, 1, 2, ...")
     truth = Truth.of(index, difficult=params.voc_difficult == "keep")
     choice = PROTOCOLS[params.protocol].choose(truth, params, fold)
-    images = np.setdiff1d(truth.images, choice.left_out)
-    rows = _rows(index, images, choice, truth.boxes.row.to_numpy()[choice.visible])
-    facts = _facts(index, params, fold, truth, choice, images)
-    _refuse(index.name, params, facts, np.bincount(truth.boxes.label[truth.of_train], minlength=len(index.classes)))
-    return rows, {**facts, "source_sha256": _source_hash(index, truth.images), "sha256": split.content_hash(rows)}
+    rows = _rows(truth, choice)
+    facts = _facts(truth, choice, params, fold)
+    _refuse(index.name, params, facts, np.bincount(truth.label[truth.of_train], minlength=len(index.classes)))
+    return rows, {**facts, "source_sha256": _source_hash(truth), "sha256": split.content_hash(rows)}
 
 
-def _rows(index: Index, images: np.ndarray, choice: Choice, kept: np.ndarray) -> pd.DataFrame:
-    """The table of a split by ascending image and box id. `kept`: positions in index.boxes."""
-    assert index.boxes is not None
-    columns = {name: index.boxes[name].to_numpy()[kept] for name in ("image_id", "box_id", "label", *XYXY)}
-    bare = np.setdiff1d(images, columns["image_id"])
-    no_box = {"image_id": bare, "box_id": -1, "label": -1, **dict.fromkeys(XYXY, np.nan)}
-    for name, values in columns.items():
-        columns[name] = np.concatenate([values, np.broadcast_to(no_box[name], len(bare)).astype(values.dtype)])
-    order = np.lexsort((columns["box_id"], columns["image_id"]))
-    rows = pd.DataFrame({name: values[order] for name, values in columns.items()})
-    return table(rows.assign(labeled=np.isin(rows.image_id, choice.labeled)), split.SPLIT_COLUMNS)
+def _rows(truth: Truth, choice: Choice) -> pd.DataFrame:
+    """The table of a split, by ascending image and box id."""
+    boxes = truth.index.boxes
+    assert boxes is not None
+    kept, at = truth.row[choice.visible], truth.at[choice.visible]
+    bare = ~mask(truth.images, choice.left_out)
+    bare[at] = False
+    at = np.concatenate([at, np.flatnonzero(bare)])
+    order = np.argsort(at, kind="stable")
+    fill = {"box_id": -1, "label": -1, **dict.fromkeys(XYXY, np.nan)}
+    columns: dict[str, np.ndarray] = {"image_id": truth.images[at[order]]}
+    columns["labeled"] = mask(truth.images, choice.labeled)[at[order]]
+    for name, missing in fill.items():
+        values = boxes[name].to_numpy()[kept]
+        columns[name] = np.concatenate([values, np.full(bare.sum(), missing, values.dtype)])[order]
+    return pd.DataFrame(columns, copy=False).astype(split.SPLIT_COLUMNS)
 
 
-def _facts(index: Index, params: Any, fold: int, truth: Truth, choice: Choice, images: np.ndarray) -> dict[str, Any]:
-    boxes, classes = truth.boxes, len(index.classes)
-    seen = boxes[choice.visible]
-    total, kept = (np.bincount(labels, minlength=classes) for labels in (boxes.label, seen.label))
-    of_images = np.bincount(seen.drop_duplicates(["image_id", "label"]).label, minlength=classes)
-    empty = np.setdiff1d(choice.labeled, seen.image_id)
-    federated = index.image_labels is not None and index.image_labels.image_id.isin(choice.labeled).any()
+def _facts(truth: Truth, choice: Choice, params: Any, fold: int) -> dict[str, Any]:
+    index, seen = truth.index, choice.visible
+    classes = len(index.classes)
+    total, kept = (np.bincount(labels, minlength=classes) for labels in (truth.label, truth.label[seen]))
+    pairs = pd.unique(truth.at[seen].astype(np.int64) * classes + truth.label[seen])
+    of_images = np.bincount(pairs % classes if classes else pairs, minlength=classes)
+    labeled, keeps, has = mask(truth.images, choice.labeled), *(np.zeros(len(truth.images), dtype=bool) for _ in "kh")
+    keeps[truth.at[seen]], has[truth.at] = True, True
+    images, known = len(truth.images) - len(choice.left_out), index.image_labels
     extra = dict(choice.facts)
     return {
         "data": index.name,
@@ -118,16 +124,16 @@ def _facts(index: Index, params: Any, fold: int, truth: Truth, choice: Choice, i
         "seed": extra.pop("seed", fold),
         # whether every object of a labeled image has its box: False means that background may hold hidden objects.
         # Never so where the data say of single images which classes were looked for (LVIS)
-        "complete": choice.complete and not federated,
+        "complete": bool(choice.complete and (known is None or not known.image_id.isin(choice.labeled).any())),
         "classes": list(index.classes),
         "counts": {
-            "images": len(images),
+            "images": images,
             "labeled": len(choice.labeled),
-            "unlabeled": len(images) - len(choice.labeled),
+            "unlabeled": images - len(choice.labeled),
             "kept": int(kept.sum()),
             "hidden": int(total.sum() - kept.sum()),
-            "empty": len(empty),  # labeled images that keep no box, and those of them that have some
-            "emptied": int(np.isin(empty, boxes.image_id).sum()),
+            "empty": int((labeled & ~keeps).sum()),  # labeled images that keep no box, and those of them that have some
+            "emptied": int((labeled & ~keeps & has).sum()),
             "left_out": len(choice.left_out),
             "dropped": truth.dropped,
         },
@@ -153,18 +159,15 @@ def _refuse(name: str, params: Any, facts: dict[str, Any], of_train: np.ndarray)
         log.line(f"warning: {what} keeps no box of class {shown}; it cannot be learned")
 
 
-def _source_hash(index: Index, images: np.ndarray) -> str:
-    """SHA-256 of what a split can be made of: classes, images and boxes of subsets train and unlabeled, by id."""
-    assert index.boxes is not None
+def _source_hash(truth: Truth) -> str:
+    """SHA-256 of what the split was made of: classes, images and boxes of subsets train and unlabeled, by id."""
+    index, boxes = truth.index, truth.index.boxes
+    assert boxes is not None
     seen = hashlib.sha256("\n".join(index.classes).encode())
-    at = positions(images, index.images.image_id.to_numpy())
-    for rows, key, columns in (
-        (index.images[at >= 0], "image_id", ("image_id", "subset", "file_name", "width", "height")),
-        (index.boxes, "box_id", BOX_COLUMNS),
-    ):
-        ids = rows[key].to_numpy()
-        use = np.flatnonzero(np.isin(rows.image_id.to_numpy(), images))
-        order = use if (np.diff(ids[use]) > 0).all() else use[np.argsort(ids[use])]
-        for name in columns:
-            split.update(seen, name, rows[name].to_numpy()[order])
+    place = positions(index.images.image_id.to_numpy(), truth.images)
+    split.update(seen, "in_train", truth.in_train)
+    for name in ("image_id", "file_name", "width", "height"):
+        split.update(seen, name, index.images[name].to_numpy()[place])
+    for name in BOX_COLUMNS:
+        split.update(seen, name, boxes[name].to_numpy()[truth.rows])
     return seen.hexdigest()

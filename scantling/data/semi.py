@@ -80,7 +80,8 @@ class ListParams(ProtocolParams):
 
 def percent(truth: Truth, params: PercentParams, fold: int) -> Choice:
     """The images that the authors' scripts draw."""
-    images = truth.train if params.order == "file" else np.sort(truth.train)
+    of_file = truth.index.images
+    images = truth.train if params.order == "id" else of_file.image_id[of_file.subset == "train"].to_numpy()
     drawn = draw(images, params, fold, truth.index.name)
     return whole(truth, drawn, facts={"seed": fold + params.seed_offset})
 
@@ -96,10 +97,10 @@ def listed(truth: Truth, params: ListParams, fold: int) -> Choice:
     Which fold of the list is read is the fold of the split. Images are counted before boxes without area or marked
     difficult are left aside, as the authors' loader does (detectron2).
     """
-    truth_boxes = truth.index.boxes
-    assert truth_boxes is not None
-    counted = np.sort(truth.train[np.isin(truth.train, truth_boxes.image_id[~truth_boxes.crowd])])
-    indices = _entry(jsonfile.read(Path(params.file), "name the list under `file`"), params, fold)
+    boxes = truth.index.boxes
+    assert boxes is not None
+    counted = truth.train[np.isin(truth.train, boxes.image_id[~boxes.crowd])]
+    indices = indices_of(jsonfile.read(Path(params.file), "name the list under `file`"), params, fold)
     what = f"{params.file}: percent {params.percent}, fold {fold}"
     n, name = len(counted), truth.index.name
     if params.of_images not in (None, n):
@@ -135,7 +136,7 @@ def draw(image_ids: np.ndarray, params: PercentParams, fold: int, name: str) -> 
     return image_ids[np.fromiter(dict.fromkeys(drawn.tolist()), dtype=np.int64)]
 
 
-def _entry(content: Any, params: ListParams, fold: int) -> np.ndarray:
+def indices_of(content: Any, params: ListParams, fold: int) -> np.ndarray:
     """(n,) int64, the list of a percent and a fold: distinct whole numbers >= 0."""
     shares = {_number(k): v for k, v in content.items()} if isinstance(content, dict) else {}
     folds, what = shares.get(params.percent), f"{params.file}: percent {params.percent:g}, fold {fold}"

@@ -10,11 +10,10 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
-import pandas as pd
 from pydantic import Field
 
 from scantling.data.choice import Choice, ProtocolParams, Truth
-from scantling.data.order import hash_order, rank, size
+from scantling.data.order import hash_order, rank
 
 
 class SparseParams(ProtocolParams):
@@ -62,40 +61,60 @@ AnySparse = DropParams | Missing50Params | EasyHardParams | ExtremeParams | Keep
 
 def choose(truth: Truth, params: AnySparse, fold: int) -> Choice:
     """Every image of subset train is labeled, with some of its boxes. `fold` is the seed."""
-    visible = truth.of_train.copy()
-    visible[visible] = keep(truth.train_boxes, params, fold)
-    return Choice(truth.train, visible, complete=False)
+    return Choice(truth.train, within(truth, truth.of_train, params, fold), complete=False)
 
 
-def keep(boxes: pd.DataFrame, params: AnySparse, seed: int) -> np.ndarray:
-    """(N,) bool, which of the boxes (columns box_id, image_id, label; no crowds; in file order) stay visible."""
-    image, label = boxes.image_id.to_numpy(), boxes.label.to_numpy()
-    if isinstance(params, Keep1Params) and params.select == "first":
-        return ~boxes.duplicated(["image_id", "label"]).to_numpy()
+def within(truth: Truth, seen: np.ndarray, params: AnySparse, fold: int) -> np.ndarray:
+    """(N,) bool, which of the boxes in the mask `seen` stay visible; the others count for nothing."""
+    columns = (truth.box_id, truth.at, truth.label, truth.row)
+    if seen.all():
+        return keep(*columns, params, fold)
+    visible = np.zeros(len(seen), dtype=bool)
+    visible[seen] = keep(*(column[seen] for column in columns), params, fold)
+    return visible
 
-    order = hash_order(boxes.box_id.to_numpy(), params.protocol, seed)
+
+def keep(
+    box_id: np.ndarray, image: np.ndarray, label: np.ndarray, row: np.ndarray, params: AnySparse, seed: int
+) -> np.ndarray:
+    """(N,) bool, which of N boxes (no crowds) stay visible.
+
+    image  numbers 0..I-1 of the images;  label  0..C-1;  row  numbers that ascend in the order of the file
+    """
+    pair = image.astype(np.int64) * (int(label.max(initial=0)) + 1) + label
+    if isinstance(params, Keep1Params):
+        first = params.select == "first"
+        return rank(np.argsort(row) if first else hash_order(box_id, "keep1", seed), pair)[0] == 0
+
+    order = hash_order(box_id, params.protocol, seed)
     match params:
         case DropParams(protocol="drop_dataset", percent=p):
-            return rank(order) >= len(boxes) * p // 100
+            return _without(order[: len(order) * p // 100], len(order))
         case DropParams(protocol="drop_category", percent=p):
-            n = size(label)
-            return rank(order, label) >= np.minimum(n * p // 100, n - 1)
+            place, n = rank(order, label)
+            return place >= np.minimum(n * p // 100, n - 1)
         case DropParams(percent=p):
-            n = size(image, label)
+            place, n = rank(order, pair)
             kept = np.maximum(1, (2 * n * (100 - p) + 100) // 200)  # halves are rounded up
-            return rank(order, image, label) >= n - kept
+            return place >= n - kept
         case Missing50Params(unit="dataset"):
-            return rank(order) >= len(boxes) // 2
+            return _without(order[: len(order) // 2], len(order))
         case Missing50Params():
-            return rank(order, label) >= size(label) // 2
+            place, n = rank(order, label)
+            return place >= n // 2
         case EasyHardParams(guard=guard):
-            n = size(image)
+            n = np.bincount(image)[image]
             wanted = np.minimum(1, n - 1) if params.protocol == "easy" else n // 2
             if guard == "image":
-                return rank(order, image) >= wanted
-            spared = rank(order, image, label) == 0
-            return spared | (rank(order, image, spared) >= wanted)
+                return rank(order, image)[0] >= wanted
+            spared = rank(order, pair)[0] == 0
+            return spared | (rank(order, image * 2 + spared)[0] >= wanted)
         case ExtremeParams():
-            return rank(order, image) == 0
-        case Keep1Params():
-            return rank(order, image, label) == 0
+            return rank(order, image)[0] == 0
+
+
+def _without(hidden: np.ndarray, n: int) -> np.ndarray:
+    """(n,) bool, all but these."""
+    visible = np.ones(n, dtype=bool)
+    visible[hidden] = False
+    return visible

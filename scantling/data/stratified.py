@@ -27,10 +27,10 @@ class StratifiedParams(AmountParams):
 def choose(truth: Truth, params: StratifiedParams, fold: int) -> Choice:
     """`fold` is the seed."""
     images = truth.train[hash_order(truth.train, "stratified", fold)]
-    boxes = truth.train_boxes
     classes = len(truth.index.classes)
     # every (image, class) pair once, images as places in the hash order
-    pairs = np.unique(positions(images, boxes.image_id.to_numpy()) * classes + boxes.label.to_numpy())
+    at = positions(images, truth.images)[truth.at]
+    pairs = np.unique((at * classes + truth.label)[at >= 0])
     cuts = np.searchsorted(pairs, np.arange(1, len(images)) * classes)
     labels_of = [part.tolist() for part in np.split(pairs % max(classes, 1), cuts)]
     return whole(truth, images[stratify(labels_of, classes, params.wanted(len(images), truth.index.name))])

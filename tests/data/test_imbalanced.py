@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scantling.data import protocols
+from scantling.data.choice import Truth
 from scantling.data.imbalanced import ImbalancedParams, TransferParams, few_shot
 from scantling.data.index import Index
 from scantling.stage import BadInput
@@ -55,6 +56,11 @@ def test_a_tenth_of_the_majority_and_ten_shots_of_the_minority(seed: int, every:
     assert all(facts["per_class"][f"c{k}"]["images"] == images.get(k, 0) for k in range(40))
 
 
+def truth_of(images: np.ndarray, labels: np.ndarray) -> Truth:
+    boxes = {"box_id": np.arange(len(images)), "image_id": images, "label": labels}
+    return Truth.of(index_of({"image_id": range(8)}, pd.DataFrame(boxes), tuple("abcde")), difficult=False)
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 7), st.integers(0, 4)), max_size=60), st.integers(1, 6), st.data())
 def test_few_shots_are_reached_and_no_image_is_taken_in_vain(
@@ -63,7 +69,7 @@ def test_few_shots_are_reached_and_no_image_is_taken_in_vain(
     images, labels = (np.array([p[k] for p in pairs], dtype=np.int64) for k in (0, 1))
     pool = np.array(data.draw(st.permutations(range(6))))  # images 6 and 7 are not to be had
     wanted = np.array(sorted(data.draw(st.sets(st.integers(0, 4)))), dtype=np.int64)
-    taken = few_shot(pool, images, labels, wanted, shots)
+    taken = few_shot(pool, truth_of(images, labels), wanted, shots)
     assert set(taken) <= set(pool.tolist()) and len(set(taken)) == len(taken)
     for label in wanted:
         there = np.isin(images, pool) & (labels == label)
@@ -80,9 +86,10 @@ def test_few_shots_are_reached_and_no_image_is_taken_in_vain(
 def test_rare_classes_come_first_and_boxes_on_their_images_count() -> None:
     # class 0: one box, on image 3; class 1: three boxes, two of them on image 3
     images, labels = np.array([3, 3, 3, 1]), np.array([0, 1, 1, 1])
-    assert few_shot(np.array([1, 2, 3]), images, labels, np.array([0, 1]), 2).tolist() == [3]
-    assert few_shot(np.array([1, 2, 3]), images, labels, np.array([1]), 1).tolist() == [1]
-    assert few_shot(np.array([], dtype=np.int64), images, labels, np.array([1]), 1).tolist() == []
+    truth = truth_of(images, labels)
+    assert few_shot(np.array([1, 2, 3]), truth, np.array([0, 1]), 2).tolist() == [3]
+    assert few_shot(np.array([1, 2, 3]), truth, np.array([1]), 1).tolist() == [1]
+    assert few_shot(np.array([], dtype=np.int64), truth, np.array([1]), 1).tolist() == []
 
 
 def test_the_long_tail_of_taco() -> None:

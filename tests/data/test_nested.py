@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from scantling.data import protocols, semi, sparse, stratified
@@ -32,7 +33,8 @@ def test_the_images_of_one_and_of_their_boxes_what_the_other_keeps(images: str, 
     whole, _ = protocols.make(index, IMAGES[images], 2)
     assert rows.image_id[rows.labeled].drop_duplicates().tolist() == sorted(set(whole.image_id[whole.labeled]))
     seen = index.boxes[index.boxes.box_id.isin(whole.box_id)]
-    kept = set(seen.box_id[sparse.keep(seen, BOXES[boxes], 2)])
+    columns = [seen[name].to_numpy() for name in ("box_id", "image_id", "label")]
+    kept = set(seen.box_id[sparse.keep(*columns, np.arange(len(seen)), BOXES[boxes], 2)])
     assert set(rows.box_id) - {-1} == kept
     assert not facts["complete"]
     assert facts["counts"]["kept"] == len(kept) < len(seen)

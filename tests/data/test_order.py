@@ -36,14 +36,22 @@ def test_ties_go_by_id(monkeypatch: pytest.MonkeyPatch) -> None:
     assert order.hash_order(np.array([7, 3, 5]), "p", 1).tolist() == [1, 2, 0]
 
 
-@settings(max_examples=40, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2)), max_size=30), st.randoms(use_true_random=False))
-def test_rank_and_size_as_counted_by_hand(pairs: list[tuple[int, int]], random: object) -> None:
-    places = list(range(len(pairs)))
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(0, 3), max_size=30), st.randoms(use_true_random=False))
+def test_rank_as_counted_by_hand(groups: list[int], random: object) -> None:
+    places = list(range(len(groups)))
     random.shuffle(places)  # type: ignore[attr-defined]
-    a, b = (np.array([p[k] for p in pairs], dtype=np.int64) for k in (0, 1))
-    ranks = order.rank(np.array(places, dtype=np.int64), a, b)
-    for k, pair in enumerate(pairs):
-        assert ranks[k] == sum(pairs[other] == pair for other in places[: places.index(k)])
-    assert order.size(a, b).tolist() == [pairs.count(pair) for pair in pairs]
-    assert order.rank(np.array(places, dtype=np.int64)).tolist() == [places.index(k) for k in range(len(pairs))]
+    order_, group = np.array(places, dtype=np.int64), np.array(groups, dtype=np.int64)
+    place, size = order.rank(order_, group)
+    for k, own in enumerate(groups):
+        assert place[k] == sum(groups[other] == own for other in places[: places.index(k)])
+        assert size[k] == groups.count(own)
+    sequence, starts = order.grouped(order_, group)
+    assert sequence.tolist() == sorted(range(len(groups)), key=lambda k: (groups[k], places.index(k)))
+    assert starts.sum() == len(set(groups))
+
+
+def test_group_numbers_that_do_not_fit_are_noticed() -> None:
+    large = np.array([0, 2**62])
+    with pytest.raises(AssertionError, match="too large"):
+        order.rank(np.array([0, 1]), large)

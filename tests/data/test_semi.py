@@ -152,7 +152,7 @@ def test_the_published_list() -> None:
     for key in ("1.0", "2.0", "5.0", "10.0"):
         params = listed(file, float(key), of_images=117266)
         content = jsonfile.read(file, "")
-        folds = [semi._entry(content, params, fold) for fold in range(10)]
+        folds = [semi.indices_of(content, params, fold) for fold in range(10)]
         assert folds[1][:20].tolist() == known["first_20"][key]
         assert max(fold.max() for fold in folds) == known["max_index"][key]
         rows, facts = protocols.make(index, params, 1)

@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
@@ -47,19 +48,25 @@ EVERY: dict[str, Any] = {
 PER_IMAGE = [name for name in EVERY if name not in {"drop_dataset", "drop_category"} and "missing" not in name]
 
 
+def mask(boxes: pd.DataFrame, params: Any, seed: int = 1) -> np.ndarray:
+    """(N,) bool, which rows are kept; the rows are in the order of the file."""
+    columns = (boxes[name].to_numpy(np.int64) for name in ("box_id", "image_id", "label"))
+    return sparse.keep(*columns, np.arange(len(boxes)), params, seed)
+
+
 def kept(boxes: pd.DataFrame, params: Any, seed: int = 1) -> set[int]:
-    return set(boxes.box_id[sparse.keep(boxes, params, seed)])
+    return set(boxes.box_id[mask(boxes, params, seed)])
 
 
 @pytest.mark.parametrize("name", EVERY)
 @settings(max_examples=30, deadline=None)
 @given(boxes=tables(), seed=seeds)
 def test_a_mask_over_the_boxes_that_does_not_depend_on_their_order(name: str, boxes: pd.DataFrame, seed: int) -> None:
-    mask = sparse.keep(boxes, EVERY[name], seed)
-    assert mask.dtype == bool and mask.shape == (len(boxes),)
+    found = mask(boxes, EVERY[name], seed)
+    assert found.dtype == bool and found.shape == (len(boxes),)
     if name != "keep1":  # that one takes the first of the file
         shuffled = boxes.sample(frac=1, random_state=seed % 2**31)
-        assert kept(shuffled, EVERY[name], seed) == set(boxes.box_id[mask])
+        assert kept(shuffled, EVERY[name], seed) == set(boxes.box_id[found])
 
 
 @pytest.mark.parametrize("name", PER_IMAGE)
@@ -74,7 +81,7 @@ def test_an_image_does_not_depend_on_the_others(name: str, boxes: pd.DataFrame, 
 @settings(max_examples=60, deadline=None)
 @given(tables(), percents, seeds)
 def test_drop_category_hides_a_floor_of_every_class_but_not_all(boxes: pd.DataFrame, p: int, seed: int) -> None:
-    left = sparse.keep(boxes, sparse.DropParams(protocol="drop_category", percent=p), seed)
+    left = mask(boxes, sparse.DropParams(protocol="drop_category", percent=p), seed)
     before, after = Counter(boxes.label), Counter(boxes.label[left])
     assert after == {c: max(1, n - n * p // 100) for c, n in before.items()}
 
@@ -82,14 +89,14 @@ def test_drop_category_hides_a_floor_of_every_class_but_not_all(boxes: pd.DataFr
 @settings(max_examples=60, deadline=None)
 @given(tables(), percents, seeds)
 def test_drop_dataset_hides_a_floor_of_all(boxes: pd.DataFrame, p: int, seed: int) -> None:
-    left = sparse.keep(boxes, sparse.DropParams(protocol="drop_dataset", percent=p), seed)
+    left = mask(boxes, sparse.DropParams(protocol="drop_dataset", percent=p), seed)
     assert left.sum() == len(boxes) - len(boxes) * p // 100
 
 
 @settings(max_examples=60, deadline=None)
 @given(tables(), percents, seeds)
 def test_drop_image_category_rounds_halves_up_and_keeps_every_pair(boxes: pd.DataFrame, p: int, seed: int) -> None:
-    left = sparse.keep(boxes, sparse.DropParams(protocol="drop_image_category", percent=p), seed)
+    left = mask(boxes, sparse.DropParams(protocol="drop_image_category", percent=p), seed)
     pairs = list(zip(boxes.image_id, boxes.label, strict=True))
     after = Counter(pair for pair, stays in zip(pairs, left, strict=True) if stays)
     assert after == {pair: max(1, int(n * (100 - p) / 100 + 0.5)) for pair, n in Counter(pairs).items()}
@@ -123,14 +130,14 @@ def test_easy_and_hard(boxes: pd.DataFrame, seed: int) -> None:
 @settings(max_examples=60, deadline=None)
 @given(tables(), seeds)
 def test_extreme_keep1_and_missing_50p(boxes: pd.DataFrame, seed: int) -> None:
-    assert sorted(boxes.image_id[sparse.keep(boxes, EVERY["extreme"], seed)]) == sorted(set(boxes.image_id))
+    assert sorted(boxes.image_id[mask(boxes, EVERY["extreme"], seed)]) == sorted(set(boxes.image_id))
     pairs = boxes[["image_id", "label"]].drop_duplicates()
     for name in ("keep1", "keep1 random"):
-        found = boxes[sparse.keep(boxes, EVERY[name], seed)]
+        found = boxes[mask(boxes, EVERY[name], seed)]
         assert len(found) == len(pairs) == len(found[["image_id", "label"]].drop_duplicates())
-    halves = Counter(boxes.label[sparse.keep(boxes, EVERY["missing_50p"], seed)])
+    halves = Counter(boxes.label[mask(boxes, EVERY["missing_50p"], seed)])
     assert halves == {c: n - n // 2 for c, n in Counter(boxes.label).items()}
-    assert sparse.keep(boxes, EVERY["missing_50p dataset"], seed).sum() == len(boxes) - len(boxes) // 2
+    assert mask(boxes, EVERY["missing_50p dataset"], seed).sum() == len(boxes) - len(boxes) // 2
 
 
 def test_another_seed_or_protocol_is_another_choice() -> None:
