@@ -123,6 +123,34 @@ def mean(values: Tensor) -> Tensor:
     return shared / dist.get_world_size()
 
 
+def total(values: Tensor) -> Tensor:
+    """The sum over processes of a tensor of the same shape in each; without gradient."""
+    return mean(values) * world()
+
+
+def gathered(*columns: Tensor) -> tuple[Tensor, ...]:
+    """Columns (N,) of all processes one after the other, in the order of the processes; N may differ."""
+    if _control is None:
+        return columns
+    import torch
+    import torch.distributed as dist
+
+    parts: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(parts, [c.cpu() for c in columns], group=_control)
+    return tuple(torch.cat(one).to(c.device) for one, c in zip(zip(*parts, strict=True), columns, strict=True))
+
+
+def joined(part: dict[Any, Any]) -> dict[Any, Any]:
+    """The dicts of all processes as one; of equal keys the last process's value."""
+    if _control is None:
+        return part
+    import torch.distributed as dist
+
+    parts: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(parts, part, group=_control)
+    return {key: value for one in parts for key, value in one.items()}
+
+
 def wrap(module: nn.Module) -> Callable[..., Any]:
     """`module` so that its gradients are the mean over the processes after each backward pass.
 

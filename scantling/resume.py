@@ -26,12 +26,14 @@ class State:
     method: Any
     step: int = 0
     rows: list[dict[str, float]] = field(default_factory=list)
+    drawn: list[list[int]] | None = None  # ids that are drawn from now; kept where the method changes them on the way
 
     def pack(self) -> dict[str, Any]:
         """Tensors, numbers and strings; the tensors are those of the state, not copies."""
         return {
             "step": self.step,
             "rows": self.rows,
+            "drawn": self.drawn if self.method.redraw_every else None,
             "processes": distributed.world(),
             "student": self.student.state_dict(),
             "average": self.average.state_dict(),
@@ -43,7 +45,7 @@ class State:
 
     def unpack(self, saved: dict[str, Any]) -> None:
         """Go back to what `pack` gave."""
-        self.step, self.rows = saved["step"], list(saved["rows"])
+        self.step, self.rows, self.drawn = saved["step"], list(saved["rows"]), saved["drawn"]
         self.student.load_state_dict(saved["student"])
         self.average.load_state_dict(saved["average"])
         self.optimizer.load_state_dict(saved["optimizer"])

@@ -5,6 +5,7 @@ Shapes: B images, N boxes, M ignore regions, C classes, H x W pixels.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -132,4 +133,18 @@ class Batch:
             [t.to(device) for t in self.targets],
             self.matrices.to(device),
             self.image_ids,
+        )
+
+    @classmethod
+    def joined(cls, batches: Sequence[Batch]) -> Batch:
+        """The images of several batches as one, padded to the largest."""
+        height, width = (max(b.images.shape[axis] for b in batches) for axis in (2, 3))
+        pad = torch.nn.functional.pad
+        images = [pad(b.images, (0, width - b.images.shape[3], 0, height - b.images.shape[2])) for b in batches]
+        return cls(
+            torch.cat(images),
+            [size for b in batches for size in b.sizes],
+            [target for b in batches for target in b.targets],
+            torch.cat([b.matrices for b in batches]),
+            [i for b in batches for i in b.image_ids],
         )

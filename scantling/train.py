@@ -11,7 +11,7 @@ import resource
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import chain, islice, repeat
 from pathlib import Path
 from typing import Any
 
@@ -79,8 +79,7 @@ def run(
     check = FiniteCheck(work, 1 if torch.device(device).type == "cpu" else params.log_every_steps)
     progress = log.Progress(what, params.steps, "steps", done=state.step)
     started, images = time.monotonic(), 0
-    stream = _stream(pool, params, method, seed)
-    batches = _batches(stream, pool, views, params, method, seed, state.step, params.steps)
+    batches = _remaining(state, pool, views, params, seed)
     with Interrupt() as interrupt:
         for now in range(state.step, params.steps):
             _follow(state, params, now)  # before the forward pass, as published
@@ -163,18 +162,31 @@ def _rehearse(
     rehearsal.rehearse(state, steps, f"a step of {params.batch} images of the largest size", device)
 
 
-def _stream(pool: Pool, params: TrainingParams, method: Any, seed: int) -> Iterator[sampler.StepImages]:
-    unlabeled = pool.unlabeled if method.unlabeled_views else []
-    return sampler.steps(
-        pool.labeled,
-        unlabeled,
-        labeled_per_step=params.labeled_per_step,
-        unlabeled_per_step=params.unlabeled_per_step if unlabeled else 0,
-        seed=seed,
-        sampling=params.sampling,
-        groups=params.sampling_groups,
-        wide=pool.wide if params.group_by_aspect else None,
-    )
+def _remaining(
+    state: State, pool: Pool, views: ViewParams, params: TrainingParams, seed: int
+) -> Iterator[TrainingStep]:
+    """The batches from `state.step` on. Where a method draws anew on the way, each stretch has a stream of its own."""
+    method, now = state.method, state.step
+    every = method.redraw_every or max(params.steps, 1)
+    while now < params.steps:
+        start = now - now % every
+        if now == start or state.drawn is None:
+            state.drawn = [list(ids) for ids in method.drawn(pool, start, params.steps)]
+        labeled, unlabeled = state.drawn
+        stream = sampler.steps(
+            labeled,
+            unlabeled if method.unlabeled_views else [],
+            labeled_per_step=params.labeled_per_step,
+            unlabeled_per_step=params.unlabeled_per_step if method.unlabeled_views and unlabeled else 0,
+            seed=torch_seed(seed, start) if start else seed,
+            sampling=params.sampling,
+            groups=params.sampling_groups,
+            wide=pool.wide if params.group_by_aspect else None,
+        )
+        whole = chain(repeat(sampler.StepImages([], []), start), stream)  # steps are counted from the beginning
+        end = min(start + every, params.steps)
+        yield from _batches(whole, pool, views, params, method, seed, now, end)
+        now = end
 
 
 def _batches(

@@ -17,6 +17,7 @@ VIEWS = ViewParams.model_validate(
     {
         "labeled": {"short_px": [64, 64], "long_px": 96, "flip_horizontal": 0.5},
         "weak": {"short_px": [64, 64], "long_px": 96, "flip_horizontal": 0.5},
+        "raw": {"short_px": [64, 64], "long_px": 96},
         "strong": {
             "short_px": [56, 64],
             "long_px": 96,

@@ -1,7 +1,7 @@
 """Views of a whole batch on a device: the same plans as on the CPU, the same pixels within rounding.
 
-Loader workers decode and draw; the pixels travel as they were decoded, once, whatever the number of views. Images of
-different sizes lie in one canvas, zeros at the right and bottom; every operation keeps to each image's own size.
+Loader workers decode and draw, and the pixels travel as they were decoded. On the device images of different sizes lie
+in one canvas, zeros at the right and bottom; every operation keeps to each image's own size.
 """
 
 from __future__ import annotations
@@ -23,76 +23,54 @@ _AT_ONCE = 8  # images an operation takes together; bounds its memory, at 800x13
 
 @dataclass
 class Pending:
-    """Decoded images with the plans and targets of their views; `to(device)` makes the batches.
+    """A batch of one view that is still to be made; `to(device)` makes it there.
 
-    pixels     (sum of 3hw,) uint8, the images one after the other as rows of RGB pixels
-    sizes      (height, width) of each image
-    plans      by view name, for each image
-    targets    by view name, one for each image
+    images     (sum of 3hw,) uint8, the decoded images one after the other as rows of RGB pixels
+    decoded    (height, width) of each image
+    plans      for each image the plan of the view, behind that of the weak view where it goes on from there
+    targets    for each image, in pixels of the view
     """
 
-    pixels: Tensor
-    sizes: list[Size]
-    plans: list[dict[str, Plan]]
-    targets: dict[str, list[Target]]
+    images: Tensor
+    decoded: list[Size]
+    plans: list[tuple[Plan, ...]]
+    targets: list[Target]
     image_ids: list[int]
 
-    @classmethod
-    def of(
-        cls,
-        images: Sequence[Tensor],
-        plans: list[dict[str, Plan]],
-        targets: dict[str, list[Target]],
-        image_ids: list[int],
-    ) -> Pending:
-        pixels = torch.cat([image.permute(1, 2, 0).reshape(-1) for image in images])
-        return cls(pixels, [(i.shape[1], i.shape[2]) for i in images], plans, targets, image_ids)
-
     def __len__(self) -> int:
-        return len(self.sizes)
+        return len(self.decoded)
 
-    def pin_memory(self) -> Pending:
-        return Pending(self.pixels.pin_memory(), self.sizes, self.plans, self.targets, self.image_ids)
-
-    def to(self, device: torch.device | str) -> dict[str, Batch]:
-        """The batches of the views that have targets, by name."""
-        parts = self.pixels.to(device, non_blocking=True).split([3 * h * w for h, w in self.sizes])
-        images = [part.view(h, w, 3).permute(2, 0, 1) for part, (h, w) in zip(parts, self.sizes, strict=True)]
-        canvases = apply_all(images, self.plans)
-        return {
-            name: Batch(
-                canvases[name],
-                [plan[name].size for plan in self.plans],
-                [target.to(device) for target in targets],
-                torch.stack([plan[name].matrix for plan in self.plans]).to(device),
-                self.image_ids,
-            )
-            for name, targets in self.targets.items()
-        }
+    def to(self, device: torch.device | str) -> Batch:
+        parts = self.images.to(device, non_blocking=True).split([3 * h * w for h, w in self.decoded])
+        images = [part.view(h, w, 3).permute(2, 0, 1) for part, (h, w) in zip(parts, self.decoded, strict=True)]
+        return Batch(
+            apply(images, self.plans),
+            [plans[-1].size for plans in self.plans],
+            [target.to(device) for target in self.targets],
+            torch.stack([plans[-1].matrix for plans in self.plans]).to(device),
+            self.image_ids,
+        )
 
 
-def apply_all(images: Sequence[Tensor], plans: Sequence[dict[str, Plan]]) -> dict[str, Tensor]:
-    """Canvases (B, 3, H, W) uint8 of the views of (3, h, w) uint8 images, by name; H, W hold the largest view."""
-    seen: dict[str, Tensor] = {}
-    for name in plans[0]:
-        own = [plan[name] for plan in plans]
-        seen[name] = _run(seen["weak"].clone(), own) if own[0].on_weak else apply(images, own)
-    return seen
+def collate(samples: Sequence[tuple[Tensor, tuple[Plan, ...], Target]], image_ids: Sequence[int]) -> Pending:
+    """Decoded (3, h, w) uint8 images, the plans of one view and its targets, as a batch."""
+    images, plans, targets = zip(*samples, strict=True)
+    pixels = torch.cat([image.permute(1, 2, 0).reshape(-1) for image in images])
+    sizes = [(image.shape[1], image.shape[2]) for image in images]
+    return Pending(pixels, sizes, list(plans), list(targets), list(image_ids))
 
 
-def apply(images: Sequence[Tensor], plans: Sequence[Plan]) -> Tensor:
-    """One view of each image, none of them `on_weak`."""
-    if any(plan.before for plan in plans):
+def apply(images: Sequence[Tensor], plans: Sequence[tuple[Plan, ...]]) -> Tensor:
+    """The canvas (B, 3, H, W) uint8 of one view of (3, h, w) uint8 images; H, W hold the largest."""
+    first = [own[0] for own in plans]
+    if any(plan.before for plan in first):
         sizes = [(image.shape[1], image.shape[2]) for image in images]
-        canvas = _steps(_padded(images), sizes, [plan.before for plan in plans])
+        canvas = _steps(_padded(images), sizes, [plan.before for plan in first])
         images = [image[:, :h, :w] for image, (h, w) in zip(canvas, sizes, strict=True)]
-    sized = [geometry.resize(i, plan.size, plan.antialias) for i, plan in zip(images, plans, strict=True)]
-    return _run(_padded(sized), plans)
-
-
-def _run(canvas: Tensor, plans: Sequence[Plan]) -> Tensor:
-    sizes = [plan.size for plan in plans]
-    return _steps(canvas, sizes, [plan.steps for plan in plans]) * batched_color.inside(canvas, sizes)
+    sized = [geometry.resize(i, plan.size, plan.antialias) for i, plan in zip(images, first, strict=True)]
+    sizes = [plan.size for plan in first]
+    canvas = _steps(_padded(sized), sizes, [sum((plan.steps for plan in own), ()) for own in plans])
+    return canvas * batched_color.inside(canvas, sizes)
 
 
 def _padded(images: Sequence[Tensor]) -> Tensor:

@@ -80,7 +80,8 @@ def _sharpness(images: Tensor, values: list[Values], sizes: list[Size]) -> Tenso
     """Away from or towards a 3x3 mean with five times the weight in its center; the outermost pixels stay."""
     kernel = torch.ones((3, 1, 3, 3), device=images.device)
     kernel[:, :, 1, 1] = 5
-    smooth = functional.conv2d(images.float(), kernel / 13, padding=1, groups=3).add_(0.5).clamp_(0, 255).floor_()
+    total = functional.conv2d(images.float(), kernel, padding=1, groups=3)  # whole numbers, exact in any precision
+    smooth = (total / 13 + 0.5).floor()
     inner = inside(images, [(h - 1, w - 1) for h, w in sizes]).clone()
     inner[:, :, 0], inner[:, :, :, 0] = False, False
     return torch.where(inner, _blend(smooth, images, _column(values, images)), images)
@@ -111,7 +112,7 @@ _HUE_SECTORS = ((0, 3, 1), (2, 0, 1), (1, 0, 3), (1, 2, 0), (3, 1, 0), (0, 1, 2)
 
 def _blur(images: Tensor, values: list[Values], sizes: list[Size]) -> Tensor:
     """Three running means along x, three along y, each rounded; their last pixel goes on beyond the border."""
-    level = images.float()
+    level = images.double()  # holds the sums of Pillow's fixed-point weights exactly
     kernels = _box_kernels([v[0] for v in values]).to(images.device)
     for dim in (3, 3, 3, 2, 2, 2):
         level = _running_mean(level, kernels, [size[dim - 2] for size in sizes], dim)
@@ -137,10 +138,13 @@ def _box_kernels(sigmas: list[float]) -> Tensor:
     """
     boxes = []
     for sigma in sigmas:
-        variance = sigma * sigma / 3
-        whole = math.floor((math.sqrt(12 * variance + 1) - 1) / 2)
-        part = (2 * whole + 1) * (whole * (whole + 1) - 3 * variance) / (6 * (variance - (whole + 1) ** 2))
-        boxes.append(torch.tensor([part, *[1.0] * (2 * whole + 1), part]) / (2 * (whole + part) + 1))
+        variance = np.float32(sigma) ** 2 / np.float32(3)
+        whole = math.floor((np.sqrt(12 * np.float64(variance) + 1) - 1) / 2)
+        part = np.float32((2 * whole + 1) * (whole * (whole + 1) - 3 * variance))
+        part /= np.float32(6 * (variance - (whole + 1) ** 2))
+        inner = int(2**24 / (2 * np.float32(whole + part) + 1))
+        outer = (2**24 - (2 * whole + 1) * inner) // 2
+        boxes.append(torch.tensor([outer, *[inner] * (2 * whole + 1), outer], dtype=torch.float64) / 2**24)
     widest = max(map(len, boxes))
     return torch.stack([functional.pad(box, [(widest - len(box)) // 2] * 2) for box in boxes])
 

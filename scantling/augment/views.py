@@ -44,6 +44,11 @@ def check(params: ViewParams, names: Sequence[str]) -> None:
             raise ParamsError(f"views: `{name}` is missing and the method trains on it; add it to the recipe's views")
 
 
+def chain(made: dict[str, Plan], name: str) -> tuple[Plan, ...]:
+    """The plans that lead from the image to a view: its own, behind the weak view's where it goes on from there."""
+    return (made["weak"], made[name]) if made[name].on_weak else (made[name],)
+
+
 def apply_all(image: Tensor, made: dict[str, Plan]) -> dict[str, Tensor]:
     """The views of a decoded (3, H, W) uint8 image, (3, h, w) uint8 each, by name."""
     seen: dict[str, Tensor] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -14,8 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from scantling import boxes as box_ops
-from scantling.augment import views
-from scantling.augment.batched import Pending
+from scantling.augment import batched, views
 from scantling.augment.plan import Plan
 from scantling.augment.views import ViewParams
 from scantling.data import images, sampler
@@ -35,33 +35,30 @@ class TrainingStep:
     shares  of each side, the part of the step's images that the processes have here together: 1 unless accumulated
     """
 
-    labeled: Views | Pending
-    unlabeled: Views | Pending
+    labeled: Views
+    unlabeled: Views
     step: int = 0
     shares: dict[str, float] = field(default_factory=dict)
 
     def to(self, device: torch.device | str) -> TrainingStep:
-        """Everything on the device; views that are still to be made are made there."""
+        """Everything on the device; views that are still to be made (`Pending`) are made there."""
 
-        def there(side: Views | Pending) -> Views:
-            return side.to(device) if isinstance(side, Pending) else {k: v.to(device) for k, v in side.items()}
+        def there(side: Views) -> Views:
+            return {name: view.to(device) for name, view in side.items()}
 
         return replace(self, labeled=there(self.labeled), unlabeled=there(self.unlabeled))
 
     def pin_memory(self) -> TrainingStep:
         """Pixels in memory that a GPU reads from directly; the DataLoader asks for it."""
 
-        def pinned(side: Views | Pending) -> Views | Pending:
-            if isinstance(side, Pending):
-                return side.pin_memory()
-            return {k: replace(v, images=v.images.pin_memory()) for k, v in side.items()}
+        def pinned(side: Views) -> Views:
+            return {name: replace(view, images=view.images.pin_memory()) for name, view in side.items()}
 
         return replace(self, labeled=pinned(self.labeled), unlabeled=pinned(self.unlabeled))
 
     def __len__(self) -> int:
         """Images, however many views."""
-        sides = [side for side in (self.labeled, self.unlabeled) if side]
-        return sum(len(side if isinstance(side, Pending) else next(iter(side.values()))) for side in sides)
+        return sum(len(next(iter(side.values()))) for side in (self.labeled, self.unlabeled) if side)
 
 
 @dataclass(frozen=True)
@@ -152,7 +149,7 @@ class _ViewDataset(Dataset[tuple[Request, Any]]):
         plans = views.plans(self.params, names, size, seed, boxes)
         targets = {name: self._target(request, plans[name], views.torch_seed(*seed, i)) for i, name in enumerate(names)}
         if self.views_on == "device":
-            return request, (image, plans, targets)
+            return request, {name: (image, views.chain(plans, name), target) for name, target in targets.items()}
         seen = views.apply_all(image, plans)
         return request, {name: (seen[name], plans[name].matrix, targets[name]) for name in names}
 
@@ -181,18 +178,13 @@ def collate(samples: Sequence[tuple[Tensor, Tensor, Target]], image_ids: Sequenc
     )
 
 
-def _collate_step(samples: list[tuple[Request, Any]]) -> TrainingStep:
+def _collate_step(samples: list[tuple[Request, Any]], views_on: ViewsOn) -> TrainingStep:
     sides: dict[str, Any] = {}
+    join = collate if views_on == "workers" else batched.collate
     for side in ("labeled", "unlabeled"):
         own = [(made, request.image_id) for request, made in samples if request.kind == side]
-        ids = [image_id for _, image_id in own]
-        if own and not isinstance(own[0][0], dict):  # views_on: device
-            pictures, plans, targets = zip(*(made for made, _ in own), strict=True)
-            by_view = {name: [target[name] for target in targets] for name in targets[0]}
-            sides[side] = Pending.of(pictures, list(plans), by_view, ids)
-        else:
-            names = list(own[0][0]) if own else []
-            sides[side] = {name: collate([made[name] for made, _ in own], ids) for name in names}
+        names = list(own[0][0]) if own else []
+        sides[side] = {name: join([made[name] for made, _ in own], [i for _, i in own]) for name in names}
     shares = {request.kind: request.share for request, _ in samples}
     return TrainingStep(**sides, step=samples[0][0].step, shares=shares)
 
@@ -257,7 +249,7 @@ def training_steps(
             dataset,
             batch_sampler=_Requests(stream, first, last, accumulate, rank, world),  # type: ignore[arg-type]
             num_workers=workers,
-            collate_fn=_collate_step,
+            collate_fn=partial(_collate_step, views_on=views_on),
             pin_memory=torch.cuda.is_available(),
             persistent_workers=False,
         )

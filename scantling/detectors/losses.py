@@ -5,9 +5,12 @@ Shapes: R samples (anchors or RoIs), C classes.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torchvision.ops import generalized_box_iou_loss
 
 from scantling import distributed
 
@@ -39,10 +42,10 @@ def softmax_class_loss(logits: Tensor, labels: Tensor, weights: Tensor, shares: 
     return (loss * weights * shares).sum() / normalizer(shares.sum(), logits)
 
 
-def objectness_loss(logits: Tensor, positive: Tensor, weights: Tensor) -> Tensor:
-    """sum(weights * BCE) / max(R, 1), a scalar; logits, positive, weights (R,)."""
-    loss = F.binary_cross_entropy_with_logits(logits, positive.to(logits.dtype), reduction="none")
-    return (loss * weights).sum() / normalizer(len(logits), logits)
+def binary_loss(logits: Tensor, wanted: Tensor, weights: Tensor, *, count: Tensor | int) -> Tensor:
+    """sum(weights * BCE) / max(count, 1), a scalar; logits, wanted (bool or 0..1), weights (R,)."""
+    loss = F.binary_cross_entropy_with_logits(logits, wanted.to(logits.dtype), reduction="none")
+    return (loss * weights).sum() / normalizer(count, logits)
 
 
 def box_loss(predicted: Tensor, wanted: Tensor, weights: Tensor, *, beta: float, count: Tensor | int) -> Tensor:
@@ -52,6 +55,16 @@ def box_loss(predicted: Tensor, wanted: Tensor, weights: Tensor, *, beta: float,
     """
     loss = F.smooth_l1_loss(predicted, wanted, reduction="none", beta=beta).sum(dim=1)
     return (loss * weights).sum() / normalizer(count, predicted)
+
+
+def overlap_losses(predicted: Tensor, wanted: Tensor, kind: Literal["giou", "iou"]) -> Tensor:
+    """(P,) of boxes (P, 4): 1 - generalized IoU (Rezatofighi 2019), or -log IoU (Yu 2016; IoU at least 1e-6)."""
+    if kind == "giou":
+        return generalized_box_iou_loss(predicted, wanted)
+    sides = torch.minimum(predicted[:, 2:], wanted[:, 2:]) - torch.maximum(predicted[:, :2], wanted[:, :2])
+    common = sides.clamp(min=0).prod(dim=1)
+    union = (predicted[:, 2:] - predicted[:, :2]).prod(dim=1) + (wanted[:, 2:] - wanted[:, :2]).prod(dim=1) - common
+    return -(common / union.clamp(min=1e-6)).clamp(min=1e-6).log()
 
 
 def focal_loss(logits: Tensor, labels: Tensor, weights: Tensor, *, alpha: float, gamma: float) -> Tensor:

@@ -19,6 +19,7 @@ from scantling import pseudo
 from scantling.candidates import FLAGS, Candidates, CandidateTable
 from scantling.data.loader import TrainingStep
 from scantling.methods import MethodParams, supervised
+from scantling.mining import background
 from scantling.params import ParamsError
 from scantling.target import Batch, Target
 
@@ -74,18 +75,12 @@ class Method(supervised.Method):
         moved = [c.moved(m, s) for c, m, s in zip(candidates, weak_to_strong, strong.sizes, strict=True)]
         targets = [self._target(c, t.seed) for c, t in zip(moved, strong.targets, strict=True)]
 
-        @torch.no_grad()
-        def background_weight(image: int, boxes: Tensor) -> Tensor:
-            if self.params.background == "live" and teacher is not None and teacher.has_background:
-                back = torch.linalg.inv(weak_to_strong[image])
-                seen = box_ops.transform(boxes, back, weak.sizes[image])
-                features = [level[image : image + 1] for level in weak_features]
-                probabilities, _ = teacher.score(features, [seen], [weak.sizes[image]])[0]
-                return (1 - probabilities.sum(1)).clamp(0, 1)
-            return candidate_background(boxes, moved[image], self.params.background_iou)
-
+        if self.params.background == "live" and teacher is not None and teacher.has_background:
+            background_weight = background.asked(teacher, weak_features, weak, weak_to_strong)
+        else:
+            background_weight = background.guessed(moved, self.params.background_iou)
         weigh = None if self.params.background == "off" else background_weight
-        unlabeled = supervised.view_losses(student, strong, targets, background_weight=weigh)
+        unlabeled = self.view_losses(student, strong, targets, "unlabeled", batch.step, background_weight=weigh)
         losses |= {f"unlabeled/{name}": self.params.unlabeled_weight * loss for name, loss in unlabeled.items()}
         count = max(len(targets), 1)
         logged["pseudo_boxes"] = sum(int(t.for_class.sum()) for t in targets) / count
@@ -157,14 +152,3 @@ class Method(supervised.Method):
             refined.loc[here, name] = flag.numpy()
         counts = {name: int(refined[name].sum()) for name in FLAGS}
         return refined, {"rows": len(refined), **counts}
-
-
-def candidate_background(boxes: Tensor, candidates: Candidates, iou: float) -> Tensor:
-    """1 - the best score of a candidate that overlaps by `iou`, 1 where none does: (R,).
-
-    The teacher's background probability where it cannot be asked (soft_teacher.md sections 13.2 and 14.1).
-    """
-    if len(boxes) == 0 or len(candidates) == 0:
-        return boxes.new_ones(len(boxes))
-    hit = box_ops.iou(boxes, candidates.boxes) >= iou
-    return 1 - (hit * candidates.scores).amax(1)

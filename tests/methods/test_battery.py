@@ -23,7 +23,7 @@ FILES = sorted((toy.ROOT / "params/methods").glob("*.yaml"))
 CLASSES = tiny.CLASSES
 ODD = ViewParams.model_validate(
     {"labeled": {"short_px": [37, 53], "long_px": 71}}
-    | {name: {"short_px": [37, 53], "long_px": 71, "flip_horizontal": 0.5} for name in ("weak", "strong")}
+    | {name: {"short_px": [37, 53], "long_px": 71, "flip_horizontal": 0.5} for name in ("raw", "weak", "strong")}
 )
 every = pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
 on_each = pytest.mark.parametrize("detector", tiny.ARCHITECTURES)
