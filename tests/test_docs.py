@@ -35,8 +35,20 @@ RUN_BY = {
     "dvc metrics show": "tests/pipeline/test_reading.py::test_metrics_show_and_diff",
     "dvc exp run -S params/evaluate.yaml:subset=val": "tests/pipeline/test_reading.py::test_metrics_show_and_diff",
     PREPARE: "tests/test_docs.py::test_own_data_as_the_docs_say",
+    **dict.fromkeys(
+        (
+            "python -m scantling.export --index results/prepare/mine --format coco --out exported/mine",
+            "python -m scantling.export --index results/prepare/mine --format yolo --out exported/few"
+            " --split results/split/mine-full-f1",
+            "python -m scantling.export --index results/prepare/mine --format voc --out exported/made"
+            " --pseudo pseudo.parquet --score-threshold 0.7",
+        ),
+        "tests/data/test_docs.py::test_every_export_runs",
+    ),
     VIEWS: "tests/augment/test_main.py::test_a_picture_of_the_views",
     "python benchmarks/views.py": "tests/test_docs.py::test_the_benchmark_of_views_runs",
+    "python -m scantling.describe results/split/digits-percent_10-f1": "tests/test_describe.py::test_it_says_what_is",
+    "python benchmarks/splits.py": "tests/test_docs.py::test_the_benchmark_of_splits_runs",
     "python benchmarks/throughput.py --repeats 3 --steps 25": "tests/test_docs.py::test_the_benchmark_runs",
 }
 
@@ -87,6 +99,16 @@ def test_own_data_as_the_docs_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     done = subprocess.run(words, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "unlabeled: 3 images" in done.stdout and Path("results/prepare/mine/check.html").is_file()
+
+
+def test_the_benchmark_of_splits_runs() -> None:
+    for more in ([], ["--objects365"]):
+        done = subprocess.run(
+            [sys.executable, "benchmarks/splits.py", "--shrink", "500", *more],
+            cwd=ROOT, env={"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}, capture_output=True, text=True,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert "drop_category 50" in done.stdout and "peak memory" in done.stdout
 
 
 def test_the_benchmark_runs() -> None:

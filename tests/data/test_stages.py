@@ -58,7 +58,7 @@ def test_generate_prepare_split(generated: Path, monkeypatch: pytest.MonkeyPatch
         assert done.returncode == 0, done.stderr
         assert "percent, fold 2: 1 of 10 images labeled" in done.stdout
     first, second = (generated / "split" / out for out in ("a", "b"))
-    for file in ("split.parquet", "split.json"):
+    for file in ("split.parquet", "split.json", "split.html"):
         assert (first / file).read_bytes() == (second / file).read_bytes()
     assert pd.read_parquet(first / "split.parquet").image_id.nunique() == 10
 
