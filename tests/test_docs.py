@@ -34,6 +34,16 @@ RUN_BY = {
     PREPARE: "tests/test_docs.py::test_own_data_as_the_docs_say",
     "python -m scantling.describe results/split/digits-percent_10-f1": "tests/test_describe.py::test_it_says_what_is",
     "python benchmarks/splits.py": "tests/test_docs.py::test_the_benchmark_of_splits_runs",
+    **dict.fromkeys(
+        (
+            "python -m scantling.export --index results/prepare/mine --format coco --out exported/mine",
+            "python -m scantling.export --index results/prepare/mine --format yolo --out exported/few"
+            " --split results/split/mine-full-f1",
+            "python -m scantling.export --index results/prepare/mine --format voc --out exported/made"
+            " --pseudo pseudo.parquet --score-threshold 0.7",
+        ),
+        "tests/data/test_docs.py::test_every_export_runs",
+    ),
     "python benchmarks/throughput.py --repeats 3 --steps 25": "tests/test_docs.py::test_the_benchmark_runs",
 }
 

@@ -1,75 +1,139 @@
-"""Pixels of an image file as a person sees them: RGB, 8 bits, turned upright by the EXIF orientation."""
+"""Pixels of an image file as a person sees them: RGB, 8 bits, turned upright by the EXIF orientation.
+
+A file may be anything: missing, a folder, a pipe that never ends, truncated, or a few bytes that claim to be a picture
+of a billion pixels. Each of these is a BadInput, noticed before memory is taken for the pixels.
+"""
 
 from __future__ import annotations
 
-import io
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
 from scantling.stage import BadInput
 
-try:  # about twice as fast as Pillow; torchvision 0.29 announces that it will go, then Pillow does all
+try:  # a third faster than Pillow; torchvision 0.29 announces that it will go, then Pillow does all
     from torchvision.io import ImageReadMode, decode_image
 except ImportError:
     decode_image = None
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif")
-ORIENTATION = 0x0112  # tag number of the EXIF standard (CIPA DC-008)
-_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")  # JPEG, PNG: what torchvision turns upright by itself
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm")
+FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM")  # Pillow knows more, some of which run other programs
+ORIENTATION, IMAGE_WIDTH, IMAGE_LENGTH = 0x0112, 0x0100, 0x0101  # tag numbers of EXIF (CIPA DC-008) and TIFF 6.0
+MAX_MEGAPIXELS = 1000.0  # 3 GB of pixels; the check of a data set is stricter (`max_megapixels`)
+_WHOLE_FILE_BYTES = 1 << 30  # larger ones go to Pillow, which reads a piece at a time
+
+Image.MAX_IMAGE_PIXELS = None  # a warning in the log at a fixed size; the limit here is the caller's and an error
 
 
-def decode(path: str | Path) -> Tensor:
-    """uint8 (3, H, W) RGB, upright. Raises BadInput for a file that is missing, unreadable or truncated."""
-    try:
-        content = Path(path).read_bytes()
-    except OSError as error:
-        raise BadInput(f"{path}: cannot be read ({error.strerror}); put the image there or take it out") from None
-    if decode_image is not None and content.startswith(_SIGNATURES):
-        try:
-            buffer = torch.frombuffer(bytearray(content), dtype=torch.uint8)
-            pixels = decode_image(buffer, mode=ImageReadMode.RGB, apply_exif_orientation=True)
-            # 16 bits per channel: the upper 8 are the picture
-            return pixels if pixels.dtype == torch.uint8 else (pixels.int() >> 8).to(torch.uint8)
-        except RuntimeError:
-            pass  # Pillow reads some files that torchvision refuses, and says better what is wrong with the others
-    return torch.from_numpy(_decode_pillow(path, content)).permute(2, 0, 1).contiguous()
+class TooLarge(BadInput):
+    """The picture has more pixels than the limit."""
 
 
-def header(path: str | Path) -> tuple[int, int, int]:
+def decode(path: str | Path, max_megapixels: float = MAX_MEGAPIXELS) -> Tensor:
+    """uint8 (3, H, W) RGB, upright. Raises BadInput for a file that is missing, unreadable or truncated, TooLarge."""
+    with _opened(path, max_megapixels) as (image, stream):
+        turn = orientation(image)
+        # of JPEG only: damaged PNG files end torchvision's process (200,000 damaged JPEG files did not)
+        pixels = _decode_torch(stream) if image.format in ("JPEG", "MPO") else None
+        if pixels is None:  # another format, or a file that torchvision refuses: Pillow may read it, or say what is wrong
+            pixels = torch.from_numpy(_decode_pillow(image)).permute(2, 0, 1).contiguous()
+            turn = 1 if image.format == "TIFF" else turn  # Pillow turns these while loading
+        return upright(pixels, turn)
+
+
+def header(path: str | Path, max_megapixels: float = MAX_MEGAPIXELS) -> tuple[int, int, int]:
     """(width, height) of the upright picture and its EXIF orientation 1..8, without decoding the pixels."""
-    try:
-        with Image.open(path) as image:
-            turn = orientation(image)
-            if image.format == "TIFF":  # Pillow turns these while loading, and the newer ones state the size after it
-                return (*ImageOps.exif_transpose(image).size, turn)
-            width, height = image.size
-    except Exception as error:  # Pillow's plugins raise anything on damaged files
-        raise _unreadable(path, error) from None
-    return (height, width, turn) if turn >= 5 else (width, height, turn)
+    with _opened(path, max_megapixels) as (image, _):
+        width, height = _stored_size(image)
+        turn = orientation(image)
+        return (height, width, turn) if turn >= 5 else (width, height, turn)
 
 
 def orientation(image: Image.Image) -> int:
     """EXIF orientation 1..8; 1 where the file says nothing or nonsense. 5 to 8 exchange width and height."""
-    turn = image.getexif().get(ORIENTATION, 1)
-    return turn if turn in range(1, 9) else 1
-
-
-def _decode_pillow(path: str | Path, content: bytes) -> np.ndarray:
     try:
-        with Image.open(io.BytesIO(content)) as image:
-            image.load()  # raises on truncated files
-            upright = ImageOps.exif_transpose(image)
-            if upright.mode.startswith("I;16"):
-                upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
-            return np.array(upright.convert("RGB"))
-    except Exception as error:
-        raise _unreadable(path, error) from None
+        # the base class's: that of PNG decodes the whole picture to look behind it
+        turn = Image.Image.getexif(image).get(ORIENTATION, 1)
+    except Exception:  # EXIF data may be damaged in any way, and the picture be whole
+        return 1
+    return int(turn) if turn in range(1, 9) else 1
 
 
-def _unreadable(path: str | Path, error: Exception) -> BadInput:
-    why = " ".join(str(error).replace(str(path), "the file").split()) or type(error).__name__
-    return BadInput(f"{path}: unreadable or truncated image ({why}); replace the file or take it out of the data set")
+def upright(pixels: Tensor, turn: int) -> Tensor:
+    """(3, H, W) as stored -> as seen: row 0 and column 0 of orientation 2 are top and right, of 3 bottom and right, of
+    4 bottom and left, of 5 left and top, 6 right and top, 7 right and bottom, 8 left and bottom (CIPA DC-008)."""
+    if turn >= 5:
+        pixels = pixels.transpose(1, 2)
+    flips = {2: [2], 3: [1, 2], 4: [1], 6: [2], 7: [1, 2], 8: [1]}.get(turn)
+    return pixels.flip(flips) if flips else pixels
+
+
+@contextmanager
+def _opened(path: str | Path, max_megapixels: float) -> Iterator[tuple[Image.Image, BinaryIO]]:
+    """The file as Pillow sees it with no pixel decoded, and its bytes; all that goes wrong with it becomes BadInput."""
+    with _stream(path) as stream:
+        try:
+            with Image.open(stream, formats=FORMATS) as image:
+                width, height = _stored_size(image)
+                if width < 1 or height < 1:
+                    raise ValueError(f"it is {width} x {height} pixels")
+                if width * height > max_megapixels * 1e6:
+                    raise TooLarge(
+                        f"{path}: {width} x {height} pixels are more than {max_megapixels:g} megapixels; make it "
+                        "smaller, or raise `max_megapixels` in the data parameters if the picture is honest"
+                    )
+                yield image, stream
+        except BadInput:
+            raise
+        except Exception as error:  # Pillow's plugins raise anything on damaged files
+            why = " ".join(str(error).replace(repr(stream), "the file").split()) or type(error).__name__
+            text = f"{path}: unreadable or truncated image ({why}); replace the file or take it out of the data set"
+            raise BadInput(text) from None
+
+
+def _stream(path: str | Path) -> BinaryIO:
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would wait for its other end
+            raise BadInput(f"{path}: is a folder or a device, no file; put the image there or take it out")
+        return open(path, "rb")
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        if isinstance(error, BadInput):
+            raise
+        why = getattr(error, "strerror", None) or error
+        raise BadInput(f"{path}: cannot be read ({why}); put the image there or take it out") from None
+
+
+def _stored_size(image: Image.Image) -> tuple[int, int]:
+    """(width, height) before EXIF turns the picture. Of a TIFF the newer versions of Pillow state that after it."""
+    if image.format == "TIFF":
+        tags = image.tag_v2  # type: ignore[attr-defined]
+        return int(tags[IMAGE_WIDTH]), int(tags[IMAGE_LENGTH])
+    return image.size
+
+
+def _decode_torch(stream: BinaryIO) -> Tensor | None:
+    """uint8 (3, H, W) as stored; None if torchvision refuses the file."""
+    if decode_image is None or os.fstat(stream.fileno()).st_size > _WHOLE_FILE_BYTES:
+        return None
+    stream.seek(0)
+    buffer = torch.frombuffer(bytearray(stream.read()), dtype=torch.uint8)
+    try:
+        return decode_image(buffer, mode=ImageReadMode.RGB)
+    except RuntimeError:
+        return None
+
+
+def _decode_pillow(image: Image.Image) -> np.ndarray:
+    image.load()  # raises on truncated files
+    if image.mode.startswith("I;16"):  # the upper 8 bits are the picture
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    return np.array(image.convert("RGB"))

@@ -16,7 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+
+from scantling.stage import BadInput
 
 IMAGE_COLUMNS = {
     "image_id": "int64",
@@ -58,8 +61,28 @@ class Index:
 
 
 def table(rows: pd.DataFrame | list[dict[str, Any]], columns: dict[str, str]) -> pd.DataFrame:
-    """`rows` with exactly these columns and dtypes; legal when empty."""
-    return pd.DataFrame(rows, columns=list(columns)).astype(columns).reset_index(drop=True)
+    """`rows` with exactly these columns and dtypes; legal when empty.
+
+    Raises BadInput for a value that its column cannot hold: a number out of range, a name that is no text.
+    """
+    try:
+        frame = pd.DataFrame(rows, columns=list(columns))
+        for name, kind in columns.items():
+            _refuse_overflow(frame[name], kind)
+        with np.errstate(over="ignore"):  # beyond float32 is infinite, which the check of boxes handles
+            return frame.astype(columns).reset_index(drop=True)
+    except UnicodeEncodeError as error:
+        raise BadInput(f"{ascii(error.object)[:300]}: a name that is no text (UTF-8 cannot hold it); rename it") from None
+    except OverflowError as error:
+        raise BadInput(f"a number is too large ({error}); correct ids, sizes and boxes") from None
+
+
+def _refuse_overflow(values: pd.Series, kind: str) -> None:
+    """Conversion between kinds of whole numbers would wrap around in silence."""
+    if kind == "int32" and values.dtype == "int64" and len(values):
+        for value in (values.min(), values.max()):
+            if not -(2**31) <= value < 2**31:
+                raise BadInput(f"`{values.name}` = {value} is out of range; correct it in the annotations")
 
 
 def save(index: Index, folder: Path) -> None:
@@ -77,12 +100,12 @@ def save(index: Index, folder: Path) -> None:
         "classes": list(index.classes),
         "category_ids": list(index.category_ids),
     }
-    (folder / "data.json").write_text(json.dumps(facts, indent=1))
+    (folder / "data.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
 
 
 def load(folder: Path, *, truth: bool) -> Index:
     """Read an index. `truth=False` leaves boxes.parquet closed: training stages only see what the split kept."""
-    facts = json.loads((folder / "data.json").read_text())
+    facts = json.loads((folder / "data.json").read_text(encoding="utf-8"))
     return Index(
         name=facts["name"],
         root=Path(facts["root"]),
@@ -97,4 +120,4 @@ def load(folder: Path, *, truth: bool) -> Index:
 
 def load_classes(folder: Path) -> tuple[str, ...]:
     """The class names of an index, in label order."""
-    return tuple(json.loads((folder / "data.json").read_text())["classes"])
+    return tuple(json.loads((folder / "data.json").read_text(encoding="utf-8"))["classes"])

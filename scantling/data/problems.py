@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from scantling.stage import BadInput
 
 Action = Literal["repair", "error", "note"]
 EXAMPLES = 5
+LONGEST_EXAMPLE = 300  # characters; a name in a damaged file can be as long as the file
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,13 @@ KINDS: dict[str, Kind] = {
     "path_outside": Kind(
         "path outside the folder", "error", None, "move the images below the root or make a link to them"
     ),
-    "listed_twice": Kind("image listed twice", "error", "entries merged into the first", "merge their annotations"),
+    "windows_path": Kind("path with backslashes", "repair", "read as slashes", "write slashes"),
+    "listed_twice": Kind(
+        "image listed twice", "error", "entries merged into the first, with the boxes of all", "list every image once"
+    ),
+    "also_unlabeled": Kind(
+        "labeled image also listed as unlabeled", "repair", "taken out of `unlabeled`", "list it in one of the two"
+    ),
     "in_two_subsets": Kind(
         "training image in another subset",
         "error",
@@ -61,6 +68,9 @@ KINDS: dict[str, Kind] = {
     ),
     "same_name": Kind(
         "two files with the same name", "note", None, "they lie in different folders and are different images here"
+    ),
+    "same_but_case": Kind(
+        "names that differ in case only", "note", None, "on some disks they would be one file; here they are two images"
     ),
     "missing_file": Kind("image without file", "error", "left out with its boxes", "put the file there"),
     "unreadable_image": Kind(
@@ -75,7 +85,7 @@ KINDS: dict[str, Kind] = {
     "wrong_size": Kind(
         "size differs from the file",
         "error",
-        "boxes scaled to the size of the file",
+        "boxes scaled to the size of the file, and turned with it where EXIF turns it",
         "the boxes may belong to another version of the image: correct the size or the image",
     ),
     "exif_turned": Kind(
@@ -85,7 +95,10 @@ KINDS: dict[str, Kind] = {
         "store the picture upright",
     ),
     "exif": Kind(
-        "EXIF rotation", "note", None, "the picture is used upright; boxes are taken as drawn on the upright picture"
+        "EXIF rotation, boxes as they are",
+        "note",
+        None,
+        "the picture is used upright; boxes are taken as drawn on the upright picture",
     ),
     # what the boxes are
     "box_outside": Kind("box beyond the border", "repair", "clipped to the image", "correct the box"),
@@ -95,6 +108,12 @@ KINDS: dict[str, Kind] = {
         "repair",
         "same class and corners in the same image: only the first is kept",
         "remove the repetition",
+    ),
+    "bad_area": Kind(
+        "area that is negative or not finite",
+        "repair",
+        "width times height of the box is used",
+        "write the area in square pixels",
     ),
     "crowd": Kind("image with a crowd region", "note", None, "crowds are never trained on, and ignored in evaluation"),
     "image_without_boxes": Kind("image without boxes", "note", None, "taken as looked at and empty"),
@@ -115,7 +134,7 @@ class Problem:
 
 
 class Findings(list[Problem]):
-    """The problems found, in the order in which they were looked for."""
+    """The problems found, one entry a kind, in the order in which they were looked for."""
 
     def __init__(self, policy: Mapping[str, Action] | None = None):
         super().__init__()
@@ -124,21 +143,35 @@ class Findings(list[Problem]):
     def add(self, kind: str, examples: Sequence[object], count: int | None = None) -> bool:
         """Note `count` problems (that of the examples if None) of a kind. True: the caller is to repair them.
 
-        Nothing is noted, and True returned, where there are none.
+        Nothing is noted, and True returned, where there are none. What is found later of the same kind is added to it.
         """
         count = len(examples) if count is None else count
         if not count:
             return True
         level = self.policy.get(kind, KINDS[kind].default)
         what = KINDS[kind].repair if level == "repair" else KINDS[kind].remedy
-        shown = tuple(str(e) for e in examples[:EXAMPLES])
-        self.append(Problem(kind, KINDS[kind].title, level, count, str(what), shown))
+        fresh = Problem(kind, KINDS[kind].title, level, 0, str(what), ())
+        at = next((i for i, p in enumerate(self) if p.kind == kind), len(self))
+        known = self[at] if at < len(self) else fresh
+        shown = (*known.examples, *map(one_line, examples[:EXAMPLES]))[:EXAMPLES]
+        self[at : at + 1] = [replace(known, count=known.count + count, examples=shown)]
         return level != "error"
+
+    @property
+    def errors(self) -> list[Problem]:
+        return [p for p in self if p.level == "error"]
 
     def refuse(self, where: object) -> None:
         """Raise BadInput with one sentence per problem that is an error."""
-        if bad := [p for p in self if p.level == "error"]:
-            raise BadInput("\n".join(_sentence(where, p) for p in bad))
+        if self.errors:
+            raise BadInput("\n".join(_sentence(where, p) for p in self.errors))
+
+
+def one_line(text: object, limit: int = LONGEST_EXAMPLE) -> str:
+    """A name as it can be shown anywhere: nothing that breaks lines or is not a character, cut in the middle."""
+    whole = str(text)
+    kept = whole if len(whole) <= limit else f"{whole[: limit // 2]}...{whole[-limit // 2 :]}"
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in kept)
 
 
 def check_policy(policy: Mapping[str, Action]) -> None:

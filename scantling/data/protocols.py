@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from scantling import log
-from scantling.data import combined, external, imbalanced, semi, sparse, split, stratified
+from scantling.data import external, imbalanced, nested, semi, sparse, split, stratified
 from scantling.data.choice import Choice, ProtocolParams, Truth, mask, positions
 from scantling.data.index import BOX_COLUMNS, XYXY, Index
 from scantling.params import ParamsError, check, read
@@ -42,7 +42,7 @@ PROTOCOLS: dict[str, Protocol] = {
     "extreme": Protocol(sparse.ExtremeParams, sparse.choose),
     "keep1": Protocol(sparse.Keep1Params, sparse.choose),
     "external": Protocol(external.ExternalParams, external.choose),
-    "combined": Protocol(combined.CombinedParams, combined.choose),
+    "combined": Protocol(nested.NestedParams, nested.choose),
 }
 SPARSE = [name for name, protocol in PROTOCOLS.items() if protocol.choose is sparse.choose]
 
@@ -54,7 +54,7 @@ class SplitParams(ProtocolParams):
     def load(cls, spec: str | Path) -> Any:
         content = read(spec)
         if content.get("protocol") == "combined":  # each section by its own protocol, so that messages name its keys
-            for part, known in (("images", combined.WHOLE), ("boxes", SPARSE)):
+            for part, known in (("images", nested.WHOLE), ("boxes", SPARSE)):
                 if not isinstance(given := content.get(part, {}), dict):
                     raise ParamsError(f"{spec}: `{part}` = {given!r}: expected a section with a `protocol`")
                 content[part] = _typed(given, f"{spec}: `{part}`", known)

@@ -12,9 +12,10 @@ import pytest
 from PIL import Image, ImageOps
 
 from scantling.data import check_page, formats
-from scantling.data.check import Findings, check
+from scantling.data.check import check
 from scantling.data.formats import DataParams
 from scantling.data.index import Index
+from scantling.data.problems import Findings
 from scantling.stage import BadInput
 from tests.data.made import instances, photo
 
@@ -23,11 +24,12 @@ Make = Callable[..., Path]
 
 def run(file: Path) -> tuple[Index, Findings]:
     params = DataParams.load(file)
-    return check(formats.read(params), params)
+    found = Findings(params.problems)
+    return check(formats.read(params, found), params, found), found
 
 
 def kinds(found: Findings) -> dict[str, tuple[str, int]]:
-    return {p.kind: (p.level, p.count) for p in found}
+    return {p.title: (p.level, p.count) for p in found}
 
 
 def with_boxes(*boxes: list[float], category: int = 3) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scantling.data import combined, imbalanced, protocols, semi, sparse, split, stratified
+from scantling.data import imbalanced, nested, protocols, semi, sparse, split, stratified
 from scantling.data.choice import floor_share, positions
 from scantling.data.index import IMAGE_LABEL_COLUMNS, XYXY, Index, table
 from scantling.params import ParamsError
@@ -65,7 +65,7 @@ def every(**given: Any) -> dict[str, Any]:
             protocol="imbalanced", minority=("b", "d"), majority_percent=60, minority_shots=1, **allowed
         ),
         "transfer": imbalanced.TransferParams(protocol="transfer", shots=1, **allowed),
-        "combined": combined.CombinedParams(protocol="combined", images=images, boxes=boxes, **allowed),
+        "combined": nested.NestedParams(protocol="combined", images=images, boxes=boxes, **allowed),
     }
 
 
