@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from scantling.target import Target
-from tests.detectors.small import FILES, small, small_of
+from tests.detectors.small import DISTINCT, small, small_of
 
 
 @pytest.fixture
@@ -24,14 +24,14 @@ def fcos():
     return small_of("fcos")
 
 
-@pytest.fixture(params=FILES, scope="session")
+@pytest.fixture(params=DISTINCT, scope="session")
 def built(request):
     return small(request.param)
 
 
 @pytest.fixture
 def detector(built):
-    """One of every parameter file, built once."""
+    """One of every parameter file (of those that differ in the trunk only, one), built once."""
     built.zero_grad(set_to_none=True)
     return built.train()
 
