@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from scantling.target import Target
-from tests.detectors.small import DISTINCT, small, small_of
+from tests.detectors.small import DISTINCT, SIZES, small, small_of
 
 
 @pytest.fixture
@@ -36,7 +36,14 @@ def detector(built):
     return built.train()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
+def seen(built, images):
+    """The features of `images`, computed once, no gradient beyond them."""
+    with torch.no_grad():
+        return built.features(images, SIZES)
+
+
+@pytest.fixture(scope="session")
 def images():
     """(2, 3, 96, 128) uint8"""
     return torch.randint(0, 256, (2, 3, 96, 128), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
