@@ -7,6 +7,7 @@ needed only, because every stage imports this module and most need no torch.
 from __future__ import annotations
 
 import contextlib
+import inspect
 import os
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -162,7 +163,11 @@ def wrap(module: nn.Module) -> Callable[..., Any]:
 
     # statistics of a trained normalization are each process's own while it trains; the first one's are kept
     moving = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in module.modules())
-    return DistributedDataParallel(module, broadcast_buffers=moving, gradient_as_bucket_view=True)
+    newer = (
+        "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
+    )  # of the argument's two names
+    sync = {"forward_sync_buffers" if newer else "broadcast_buffers": moving}
+    return DistributedDataParallel(module, gradient_as_bucket_view=True, **sync)
 
 
 @contextlib.contextmanager

@@ -89,6 +89,17 @@ class TrainingParams(Params):
         changed = {"optimizer": optimizer, "schedule": schedule, "ema": ema, "steps": steps(self.steps)}
         return self.model_copy(update=changed | {"reference_batch": self.batch})
 
+    def sentence(self) -> str:
+        """What a person wants to see at the start, after the scaling rule was applied."""
+        done, own = self.scaled(), self.optimizer.learning_rate
+        text = (
+            f"{done.steps} steps of {done.labeled_per_step} labeled + {done.unlabeled_per_step} unlabeled images, "
+            f"learning rate {done.optimizer.learning_rate:g}, keep rate {done.ema.decay:g}"
+        )
+        if done is not self:
+            text += f" (for {self.reference_batch} images: {self.steps} steps, {own:g}, {self.ema.decay:g})"
+        return text
+
     def summary(self) -> dict[str, Any]:
         """What the scaling rule decides, after it was applied: for the log and the header of the weights."""
         done = self.scaled()

@@ -61,9 +61,10 @@ def run(
 
     `work` keeps the rolling state and belongs to exactly these inputs; it is read at the start if a killed run left it.
     """
+    count = distributed.world()
+    log.line(f"{what}: {params.sentence()}; {count} process{'es' if count > 1 else ''} on {device}")
     params = params.scaled()
-    recipe.check_parts(params, distributed.world(), unlabeled=bool(method.unlabeled_views and pool.unlabeled))
-    log.line(f"{what}: {params.summary()} in {distributed.world()} process(es) on {device}")
+    recipe.check_parts(params, count, unlabeled=bool(method.unlabeled_views and pool.unlabeled))
     _place(student, average, labeler, params, device)
     torch.manual_seed(torch_seed(seed))
     method.networks = nn.ModuleDict(method.modules(student)).to(device).train()
@@ -87,7 +88,7 @@ def run(
                 group["lr"] = rate * factor
             parts = list(islice(batches, params.accumulate))
             losses, logged = step.take(whole, state.optimizer, parts, params, seed, device, check)
-            images += sum(map(len, parts)) * distributed.world()
+            images += sum(map(len, parts)) * count
             state.step = done = now + 1
 
             boxes = f" pseudo boxes {logged['pseudo_boxes']:.1f}/image" if "pseudo_boxes" in logged else ""

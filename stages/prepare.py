@@ -5,29 +5,34 @@ writes  images.parquet  one row per image: id, subset, file name, size
         boxes.parquet   one row per box: id, image, label 0..C-1, corners in pixels, area, crowd, difficult
         image_labels.parquet  classes known to be absent from an image, or not boxed completely (LVIS)
         data.json       classes, source, counts, problems found and what was done about them
-        check.html      the same to look at, with a few images drawn
+        check.html      the same to look at, with a few images drawn; of a refused data set logs/prepare@NAME.html
 """
 
 from pathlib import Path
 
 from scantling import log
-from scantling.data import check_page, formats, index
-from scantling.data.check import check
+from scantling.data import formats, index
+from scantling.data.check import inspect, page
 from scantling.data.formats import DataParams
-from scantling.data.problems import Findings
+from scantling.data.problems import LEVELS, Findings, one_line
 from scantling.stage import run
 
 
 def prepare(data: DataParams, out: Path) -> None:
     found = Findings(data.problems)
-    source = formats.read(data, found)
-    checked = check(source, data, found)
+    checked = inspect(formats.read(data, found), data, found)
     for problem in found:
-        log.line(f"{problem.level}: {problem.count} x {problem.title} ({problem.what}), e.g. {problem.examples[0]}")
+        examples = "; ".join(problem.examples[:2])
+        log.line(f"{LEVELS[problem.level]}: {problem.count} x {problem.title} ({problem.what}), e.g. {examples}")
+    if found.errors:
+        shown = Path("logs") / f"prepare@{data.name}.html"
+        page.write(checked, found, shown)
+        log.line(f"{shown} shows all of it")
+    found.refuse(data.name)
     for subset, count in checked.facts["counts"].items():
-        log.line(f"{subset}: {count['images']} images, {count['boxes']} boxes")
+        log.line(f"{one_line(subset)}: {count['images']} images, {count['boxes']} boxes")
     index.save(checked, out)
-    check_page.write(checked, found, out / "check.html")
+    page.write(checked, found, out / "check.html")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The benchmark of the prepare stage runs, and what it generates is what it says."""
+"""The benchmarks run, and what they generate is what they say; what they measure is asked of a quiet machine."""
 
 from __future__ import annotations
 
@@ -66,3 +66,14 @@ def test_the_benchmark_of_prepare_runs(tmp_path: Path) -> None:
     for protocol in ("full", "percent_10"):
         assert re.search(rf"split {protocol}: \d+\.\d s, \d+ MiB", done.stdout)
     assert list(tmp_path.iterdir()) == []  # nothing is left
+
+
+def test_detectors_against_torchvision() -> None:
+    done = subprocess.run(
+        [sys.executable, "benchmarks/detectors.py", "--image", "64", "--batch", "1", "--steps", "1", "--repeats", "1",
+         "faster_rcnn_lite", "retinanet_lite", "fcos_lite"],
+        cwd=ROOT, env={"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    for name in ("faster_rcnn_lite", "retinanet_lite", "fcos_lite"):
+        assert re.search(rf"{name}: images/s over torchvision's: median \d", done.stdout)

@@ -17,6 +17,9 @@ ROOT = toy.ROOT
 DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 COMMAND = re.compile(r"^ {4,}((?:make|snakemake|dvc|python|pip|git) [^#\n]*)", re.M)
 
+VIEWS = (
+    "python -m scantling.augment --index results/prepare/bccd --views params/training/bccd.yaml:views --out views.png"
+)
 PREPARE = "python stages/prepare.py --data params/data/mine.yaml --out results/prepare/mine"
 
 # command -> the test that runs it (or, for the environment itself, what makes every test possible)
@@ -44,6 +47,10 @@ RUN_BY = {
         ),
         "tests/data/test_docs.py::test_every_export_runs",
     ),
+    VIEWS: "tests/augment/test_main.py::test_a_picture_of_the_views",
+    "python benchmarks/views.py": "tests/test_docs.py::test_the_benchmark_of_views_runs",
+    "python -m scantling.describe results/split/digits-percent_10-f1": "tests/test_describe.py::test_it_says_what_is",
+    "python benchmarks/splits.py": "tests/test_docs.py::test_the_benchmark_of_splits_runs",
     "python benchmarks/throughput.py --repeats 3 --steps 25": "tests/test_docs.py::test_the_benchmark_runs",
 }
 
@@ -114,3 +121,12 @@ def test_the_benchmark_runs() -> None:
     assert done.returncode == 0, done.stderr
     assert re.search(r"training step: throughput over the bare model's: median \d", done.stdout)
     assert re.search(r"pseudo-labeling: throughput over the bare model's: median \d", done.stdout)
+
+
+def test_the_benchmark_of_views_runs() -> None:
+    done = subprocess.run(
+        [sys.executable, "benchmarks/views.py", "--small", "--repeats", "1", "--draws", "1", "--device", "cpu"],
+        cwd=ROOT, env={"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert len(re.findall(r"ms +[\d.]+ ms +[\d.]+", done.stdout)) == 15 + 1

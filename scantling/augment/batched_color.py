@@ -80,7 +80,8 @@ def _sharpness(images: Tensor, values: list[Values], sizes: list[Size]) -> Tenso
     """Away from or towards a 3x3 mean with five times the weight in its center; the outermost pixels stay."""
     kernel = torch.ones((3, 1, 3, 3), device=images.device)
     kernel[:, :, 1, 1] = 5
-    smooth = functional.conv2d(images.float(), kernel / 13, padding=1, groups=3).add_(0.5).clamp_(0, 255).floor_()
+    total = functional.conv2d(images.float(), kernel, padding=1, groups=3)  # whole numbers, exact in any precision
+    smooth = (total / 13 + 0.5).floor()
     inner = inside(images, [(h - 1, w - 1) for h, w in sizes]).clone()
     inner[:, :, 0], inner[:, :, :, 0] = False, False
     return torch.where(inner, _blend(smooth, images, _column(values, images)), images)

@@ -153,10 +153,10 @@ def _settle(file: CocoFile, known: np.ndarray, found: Findings) -> bool:
     file.boxes = boxes.drop(columns="category_id")
     file.boxes.insert(2, "label", labels)
     if wrong.any():
-        file.boxes = file.boxes[~wrong].reset_index(drop=True)
+        file.boxes = file.boxes.loc[~wrong].reset_index(drop=True)
 
     _label_images(file, known)
-    refused = Findings(found.policy)
+    refused = Findings(found.policy)  # type: ignore[arg-type]
     for kind, (count, examples) in file.problems.items():
         refused.add(kind, examples, count)
     refused.refuse(file.file)
@@ -172,7 +172,7 @@ def _label_images(file: CocoFile, known: np.ndarray) -> None:
             f"{file.file}: image {row.image_id} lists category {row.category_id} as {row.kind}, which is not among the "
             "`categories`; add it there or correct the image"
         )
-    listed = listed.assign(label=labels)[list(IMAGE_LABEL_COLUMNS)]
+    listed = listed.assign(label=labels).loc[:, list(IMAGE_LABEL_COLUMNS)]
     file.image_categories = listed.drop_duplicates(ignore_index=True)
 
 

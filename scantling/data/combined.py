@@ -34,7 +34,8 @@ class PartParams(Params):
 
 class CombinedParams(SourceParams):
     """`root`: a folder that holds the roots of all parts. `classes_of`: the name of the part whose class list is used
-    as it is; without it the classes are those of the parts in their order, each once."""
+    as it is; without it the classes are those of the parts in their order, each once. What the parts say of `problems`
+    and `verify` is not asked: here stands what holds for all."""
 
     format: Literal["combined"] = "combined"
     parts: tuple[PartParams, ...] = Field(min_length=1)

@@ -9,7 +9,6 @@ from typing import Any
 
 from scantling.params import ParamsError
 
-LIST_OF_IMAGES = re.compile(rb'"images"\s*:\s*\[')
 PLACES = (".", "annotations", "Annotations")
 WORDS = {"unlabeled": "unlabeled", "labeled": "train", "train": "train", "val": "val", "test": "test"}  # in this order
 SUBSETS = ("train", "val", "test", "unlabeled")
@@ -19,7 +18,8 @@ def detect(root: Path, spec: object) -> dict[str, Any]:
     """The format, and with it what the reader needs to know of the files; ParamsError where there is none or several.
 
     data.yaml: yolo. ImageSets, or XML files in Annotations or beside images: voc. JSON files with a list of images in
-    root or annotations: coco. boxes.csv: folder. Nothing of these: folder, with images only.
+    root or annotations: coco, or lvis where they say which classes are absent. boxes.csv: folder. Nothing of these:
+    folder, with images only.
     """
     if not root.is_dir():
         raise ParamsError(f"{spec}: `root` = {str(root)!r}: there is no such folder; correct it")
@@ -29,7 +29,13 @@ def detect(root: Path, spec: object) -> dict[str, Any]:
     if (root / "ImageSets").is_dir() or any(f.suffix == ".xml" for f in _files(root)):
         found["voc"] = {}
     if sheets := [f.relative_to(root).as_posix() for f in _files(root) if f.suffix == ".json" and _lists_images(f)]:
-        found["coco"] = {"subsets": _subsets(sheets, spec)}
+        more: dict[str, Any] = {"subsets": _subsets(sheets, spec)}
+        if not any(_holds(root / f, b'"neg_category_ids"') for f in sheets):
+            found["coco"] = more
+        elif any(_holds(root / f, b'"coco_url"') for f in sheets):
+            found["lvis"] = more
+        else:  # written by scantling.export
+            found["lvis"] = more | {"images": "images", "names": "file_name"}
     if (root / "boxes.csv").is_file():
         found["folder"] = {"boxes": "boxes.csv"}
     if len(found) > 1:
@@ -45,11 +51,15 @@ def _files(root: Path) -> list[Path]:
 
 
 def _lists_images(file: Path) -> bool:
-    """Whether a file has a list `images`, found without reading all of it into memory."""
+    return _holds(file, rb'"images"\s*:\s*\[')
+
+
+def _holds(file: Path, pattern: bytes) -> bool:
+    """Whether a regular expression is found in a file, without reading all of it into memory."""
     if not file.is_file() or not file.stat().st_size:
         return False
     with file.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        return LIST_OF_IMAGES.search(content) is not None
+        return re.search(pattern, content) is not None
 
 
 def _subsets(files: list[str], spec: object) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from scantling.params import ParamsError, check
 from scantling.params import read as read_yaml
 from scantling.stage import BadInput
 
-FORMATS = {
+FORMATS: dict[str, type[SourceParams]] = {
     "coco": CocoParams,
     "folder": FolderParams,
     "voc": VocParams,
@@ -33,6 +34,15 @@ FORMATS = {
     "lvis": LvisParams,
     "objects365": Objects365Params,
     "combined": CombinedParams,
+}
+READERS: dict[type[SourceParams], Callable[..., Source]] = {
+    CocoParams: coco.read,
+    FolderParams: folder.read,
+    VocParams: voc.read,
+    YoloParams: yolo.read,
+    LvisParams: lvis.read,
+    Objects365Params: objects365.read,
+    CombinedParams: lambda params, found: combined.read(params, found, _part),
 }
 
 
@@ -51,7 +61,7 @@ class DataParams(SourceParams):
             log.line(f"{spec}: read as {', '.join(f'{key}: {value}' for key, value in shown.items())}")
             content = {**shown, **content, "format": shown["format"]}
         name = content["format"]
-        if name not in FORMATS:
+        if not isinstance(name, str) or name not in FORMATS:
             near = difflib.get_close_matches(str(name), FORMATS, 1)
             remedy = f"did you mean `{near[0]}`?" if near else f"known: {', '.join(FORMATS)}"
             raise ParamsError(f"{spec}: `format` = {name!r} is unknown; {remedy}")
@@ -60,22 +70,7 @@ class DataParams(SourceParams):
 
 def read(params: SourceParams, found: Findings) -> Source:
     """The data set as its files tell it, with the unlabeled images beside it and the shares for val and test."""
-    if isinstance(params, CocoParams):
-        source = coco.read(params, found)
-    elif isinstance(params, FolderParams):
-        source = folder.read(params, found)
-    elif isinstance(params, LvisParams):
-        source = lvis.read(params, found)
-    elif isinstance(params, Objects365Params):
-        source = objects365.read(params, found)
-    elif isinstance(params, VocParams):
-        source = voc.read(params, found)
-    elif isinstance(params, YoloParams):
-        source = yolo.read(params, found)
-    elif isinstance(params, CombinedParams):
-        source = combined.read(params, found, _part)
-    else:
-        raise TypeError(f"parameters without a reader: {type(params).__name__}")
+    source = READERS[type(params)](params, found)
     if params.unlabeled is not None:
         source = _with_unlabeled(source, params.unlabeled)
     if not params.val_share and not params.test_share:

@@ -6,24 +6,21 @@ of a billion pixels. Each of these is a BadInput, noticed before memory is taken
 
 from __future__ import annotations
 
+import functools
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
-import torch
 from PIL import Image
-from torch import Tensor
 
 from scantling.stage import BadInput
 
-try:  # a third faster than Pillow; torchvision 0.29 announces that it will go, then Pillow does all
-    from torchvision.io import ImageReadMode, decode_image
-except ImportError:
-    decode_image = None
+if TYPE_CHECKING:  # torch is as large as a big index: who only wants headers or thumbnails does without
+    from torch import Tensor
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm")
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM")  # Pillow knows more, some of which run other programs
@@ -40,14 +37,28 @@ class TooLarge(BadInput):
 
 def decode(path: str | Path, max_megapixels: float = MAX_MEGAPIXELS) -> Tensor:
     """uint8 (3, H, W) RGB, upright. Raises BadInput for a file that is missing, unreadable or truncated, TooLarge."""
+    import torch
+
     with _opened(path, max_megapixels) as (image, stream):
+        pixels = _decode_jpeg(stream) if image.format in ("JPEG", "MPO") else None
+        if (
+            pixels is None
+        ):  # another format, or a file that torchvision refuses: Pillow may read it, or say what is wrong
+            return torch.from_numpy(_upright_pixels(image)).permute(2, 0, 1).contiguous()
         turn = orientation(image)
-        # of JPEG only: damaged PNG files end torchvision's process (200,000 damaged JPEG files did not)
-        pixels = _decode_torch(stream) if image.format in ("JPEG", "MPO") else None
-        if pixels is None:  # another format, or a file that torchvision refuses: Pillow may read it, or say what is wrong
-            pixels = torch.from_numpy(_decode_pillow(image)).permute(2, 0, 1).contiguous()
-            turn = 1 if image.format == "TIFF" else turn  # Pillow turns these while loading
-        return upright(pixels, turn)
+        return (
+            pixels if turn == 1 else torch.from_numpy(upright(pixels.permute(1, 2, 0).numpy(), turn)).permute(2, 0, 1)
+        )
+
+
+def thumbnail(path: str | Path, longest_px: int, max_megapixels: float = MAX_MEGAPIXELS) -> Image.Image:
+    """The upright RGB picture with sides of at most `longest_px`; a JPEG is shrunk while it is decoded."""
+    with _opened(path, max_megapixels) as (image, _):
+        if image.format in ("JPEG", "MPO"):
+            image.draft("RGB", (2 * longest_px, 2 * longest_px))
+        small = Image.fromarray(_upright_pixels(image))
+    small.thumbnail((longest_px, longest_px))
+    return small
 
 
 def header(path: str | Path, max_megapixels: float = MAX_MEGAPIXELS) -> tuple[int, int, int]:
@@ -68,13 +79,14 @@ def orientation(image: Image.Image) -> int:
     return int(turn) if turn in range(1, 9) else 1
 
 
-def upright(pixels: Tensor, turn: int) -> Tensor:
-    """(3, H, W) as stored -> as seen: row 0 and column 0 of orientation 2 are top and right, of 3 bottom and right, of
-    4 bottom and left, of 5 left and top, 6 right and top, 7 right and bottom, 8 left and bottom (CIPA DC-008)."""
+def upright(pixels: np.ndarray, turn: int) -> np.ndarray:
+    """(H, W, 3) as stored -> as seen. Row 0 and column 0 as stored are seen, by orientation: 2 top and right, 3 bottom
+    and right, 4 bottom and left, 5 left and top, 6 right and top, 7 right and bottom, 8 left and bottom (CIPA DC-008).
+    """
     if turn >= 5:
-        pixels = pixels.transpose(1, 2)
-    flips = {2: [2], 3: [1, 2], 4: [1], 6: [2], 7: [1, 2], 8: [1]}.get(turn)
-    return pixels.flip(flips) if flips else pixels
+        pixels = pixels.transpose(1, 0, 2)
+    rows, columns = (-1 if turn in (3, 4, 7, 8) else 1), (-1 if turn in (2, 3, 6, 7) else 1)
+    return np.ascontiguousarray(pixels[::rows, ::columns])
 
 
 @contextmanager
@@ -120,20 +132,38 @@ def _stored_size(image: Image.Image) -> tuple[int, int]:
     return image.size
 
 
-def _decode_torch(stream: BinaryIO) -> Tensor | None:
-    """uint8 (3, H, W) as stored; None if torchvision refuses the file."""
-    if decode_image is None or os.fstat(stream.fileno()).st_size > _WHOLE_FILE_BYTES:
+def _decode_jpeg(stream: BinaryIO) -> Tensor | None:
+    """uint8 (3, H, W) as stored; None if torchvision refuses the file or is not there.
+
+    JPEG only: some damaged PNG files, and some whole ones with a transparent palette, end the process there; 200,000
+    damaged JPEG files did not.
+    """
+    import torch
+
+    decoder = _torchvision()
+    if decoder is None or os.fstat(stream.fileno()).st_size > _WHOLE_FILE_BYTES:
         return None
     stream.seek(0)
-    buffer = torch.frombuffer(bytearray(stream.read()), dtype=torch.uint8)
     try:
-        return decode_image(buffer, mode=ImageReadMode.RGB)
+        return decoder(torch.frombuffer(bytearray(stream.read()), dtype=torch.uint8))
     except RuntimeError:
         return None
 
 
-def _decode_pillow(image: Image.Image) -> np.ndarray:
+@functools.cache
+def _torchvision() -> Callable[[Tensor], Tensor] | None:
+    """A third faster than Pillow. torchvision 0.29 announces that its decoders will go; then Pillow does all."""
+    try:
+        from torchvision.io import ImageReadMode, decode_jpeg
+    except ImportError:
+        return None
+    return functools.partial(decode_jpeg, mode=ImageReadMode.RGB)
+
+
+def _upright_pixels(image: Image.Image) -> np.ndarray:
+    """uint8 (H, W, 3), decoded by Pillow."""
+    turn = 1 if image.format == "TIFF" else orientation(image)  # Pillow turns these while loading
     image.load()  # raises on truncated files
     if image.mode.startswith("I;16"):  # the upper 8 bits are the picture
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    return np.array(image.convert("RGB"))
+    return upright(np.array(image.convert("RGB")), turn)

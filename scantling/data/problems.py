@@ -13,6 +13,7 @@ from typing import Literal
 from scantling.stage import BadInput
 
 Action = Literal["repair", "error", "note"]
+LEVELS = {"error": "refused", "repair": "repaired", "note": "noticed"}  # what a person reads of an action
 EXAMPLES = 5
 LONGEST_EXAMPLE = 300  # characters; a name in a damaged file can be as long as the file
 

@@ -6,13 +6,12 @@ row-major over level, y, x, anchor), N boxes, C classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 from torchvision.ops import box_iou, clip_boxes_to_image, nms
 
 from scantling.detectors.assign import BACKGROUND
@@ -21,7 +20,7 @@ from scantling.detectors.losses import focal_loss, normalizer
 from scantling.detectors.protocol import BackgroundWeight
 from scantling.detectors.pyramid import PyramidDetector
 from scantling.detectors.settings import DetectParams
-from scantling.params import Params, ParamsError
+from scantling.params import Params
 from scantling.target import Detections, Target
 
 PROPOSAL_NMS_IOU = 0.7
@@ -210,53 +209,6 @@ class DenseDetector(PyramidDetector):
         probabilities = torch.where(met, logits[row].sigmoid(), 0.0)
         boxes = torch.where(met, refined, clip_boxes_to_image(given, size))
         return probabilities, boxes[:, None].expand(-1, len(self.classes), -1)
-
-
-def norm_of(groups: int, channels: int) -> Callable[[int], nn.Module] | None:
-    """GroupNorm for the towers' convolutions of `channels`, None = no norm."""
-    if groups == 0:
-        return None
-    if channels % groups:
-        raise ParamsError(f"`head.norm_groups` = {groups}: use a divisor of `neck.channels` = {channels}, or 0 = none")
-    return partial(nn.GroupNorm, groups)
-
-
-def run_tower(tower: nn.Module, x: Tensor, valid: Tensor | None) -> Tensor:
-    """The layers of `tower` one after the other on (B, channels, h, w); `valid` (B, 1, h, w) as `padding.valid_cells`,
-    None = everywhere. Neither convolutions nor norms see what lies beyond an image; the result is zero there.
-    """
-    for layer in _leaves(tower):
-        if valid is not None and isinstance(layer, nn.Conv2d):
-            x = layer(x * valid)
-        elif valid is not None and isinstance(layer, nn.GroupNorm):
-            x = _group_norm(layer, x, valid)
-        else:
-            x = layer(x)
-    return x if valid is None else x * valid
-
-
-def _leaves(module: nn.Module) -> Iterator[nn.Module]:
-    parts = list(module.children())
-    if not parts:
-        yield module
-    for part in parts:
-        yield from _leaves(part)
-
-
-def _group_norm(layer: nn.GroupNorm, x: Tensor, valid: Tensor) -> Tensor:
-    """GroupNorm with the mean and variance of the valid cells."""
-    with torch.autocast(x.device.type, enabled=False):
-        groups, valid = x.float().unflatten(1, (layer.num_groups, -1)), valid.float()[:, None]
-        count = valid.sum(dim=(2, 3, 4), keepdim=True) * groups.shape[2]
-        centered = groups - (groups * valid).sum(dim=(2, 3, 4), keepdim=True) / count
-        variance = (centered.square() * valid).sum(dim=(2, 3, 4), keepdim=True) / count
-        normed = (centered * (variance + layer.eps).rsqrt()).flatten(1, 2)
-        return normed * layer.weight[:, None, None] + layer.bias[:, None, None]
-
-
-def by_place(x: Tensor, columns: int) -> Tensor:
-    """(B, h * w * A, columns) float32 of a head's output (B, A * columns, h, w)."""
-    return x.unflatten(1, (-1, columns)).permute(0, 3, 4, 1, 2).flatten(1, 3).float()
 
 
 def positives(matched: Sequence[Tensor], targets: Sequence[Target]) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -20,20 +20,12 @@ from torchvision.models.detection.fcos import FCOSClassificationHead, FCOSRegres
 from torchvision.ops import box_area
 
 from scantling.detectors.assign import BACKGROUND, UNUSED
-from scantling.detectors.dense import (
-    DenseDetector,
-    DenseHeadParams,
-    Predictions,
-    by_place,
-    count_positives,
-    norm_of,
-    positives,
-    run_tower,
-)
+from scantling.detectors.dense import DenseDetector, DenseHeadParams, Predictions, count_positives, positives
 from scantling.detectors.losses import binary_loss, normalizer, overlap_losses
 from scantling.detectors.padding import inside
 from scantling.detectors.pyramid import Anchors
 from scantling.detectors.settings import AnchorParams, DetectorParams
+from scantling.detectors.towers import by_place, norm_of, run_tower
 from scantling.params import ParamsError
 from scantling.target import Target
 
@@ -86,6 +78,8 @@ class Fcos(DenseDetector):
         self.scales = nn.Parameter(torch.ones(len(self.strides)), requires_grad=p.level_scales)
         self.coder = BoxLinearCoder(normalize_by_size=p.distances_in_strides)
         self.threshold_on_score = p.threshold_on == "score"
+        self.center_radius, self.weighted = p.center_radius, p.centerness_weighs_box
+        self.overlap: Literal["giou", "iou"] = p.box_loss
 
     def predict(self, features: list[Tensor], sizes: Sequence[tuple[int, int]]) -> Predictions:
         """Class and centerness logits, and the distances left, top, right, bottom of every location."""
@@ -121,7 +115,7 @@ class Fcos(DenseDetector):
         )
         rows = []
         for i, (target, mask) in enumerate(zip(targets, seen, strict=True)):
-            fits = fitting(found.places, target.boxes, ranges, self.head.center_radius) & mask
+            fits = fitting(found.places, target.boxes, ranges, self.center_radius) & mask
             area = torch.where(fits, box_area(target.boxes), math.inf)
             matched = torch.full_like(found.places[:, 0], BACKGROUND, dtype=torch.int64)
             if len(target):
@@ -139,8 +133,8 @@ class Fcos(DenseDetector):
         image, place, boxes, weights = positives(matched, targets)
         count = count_positives(matched)
         wanted = centerness_of(found.places[place], boxes)
-        losses = overlap_losses(self.decode(found.raw[image, place], found.places[place]), boxes, self.head.box_loss)
-        if self.head.centerness_weighs_box:
+        losses = overlap_losses(self.decode(found.raw[image, place], found.places[place]), boxes, self.overlap)
+        if self.weighted:
             box = (losses * weights * wanted).sum() / normalizer(wanted.sum(), losses, least=1e-6)
         else:
             box = (losses * weights).sum() / normalizer(count, losses)

@@ -15,20 +15,12 @@ from torch import Tensor, nn
 from torchvision.models.detection.retinanet import RetinaNetClassificationHead, RetinaNetRegressionHead
 
 from scantling.detectors.assign import Rule, assign_images
-from scantling.detectors.dense import (
-    DenseDetector,
-    DenseHeadParams,
-    Predictions,
-    by_place,
-    count_positives,
-    norm_of,
-    positives,
-    run_tower,
-)
+from scantling.detectors.dense import DenseDetector, DenseHeadParams, Predictions, count_positives, positives
 from scantling.detectors.losses import box_loss
 from scantling.detectors.padding import inside
 from scantling.detectors.pyramid import Anchors
 from scantling.detectors.settings import AnchorParams, CoderParams, DetectorParams
+from scantling.detectors.towers import by_place, norm_of, run_tower
 from scantling.target import Target
 
 
@@ -67,7 +59,7 @@ class RetinaNet(DenseDetector):
         self.box_head = RetinaNetRegressionHead(channels, per_cell, norm)
         for tower in (self.class_head, self.box_head):
             tower.conv = nn.Sequential(*list(tower.conv)[: p.tower_depth])
-        self.coder = p.coder.make()
+        self.coder, self.beta = p.coder.make(), p.smooth_l1_beta
         own = p.low_quality_box == "own"
         self.rule = Rule(p.positive_iou, p.negative_iou, params.ignore_iou, p.low_quality_iou, own)
 
@@ -98,5 +90,5 @@ class RetinaNet(DenseDetector):
         """box: (smooth) L1 of the positives' deltas, divided by max(1, positives)."""
         image, place, boxes, weights = positives(matched, targets)
         wanted = self.coder.encode_single(boxes, found.places[place])
-        beta, count = self.head.smooth_l1_beta, count_positives(matched)
-        return {"box": box_loss(found.raw[image, place], wanted, weights, beta=beta, count=count)}
+        count = count_positives(matched)
+        return {"box": box_loss(found.raw[image, place], wanted, weights, beta=self.beta, count=count)}

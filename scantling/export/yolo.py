@@ -8,6 +8,7 @@ left out.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -45,7 +46,7 @@ def write(content: Content, out: Path, *, scores: bool = False) -> dict[str, str
             file.write_text("".join(lines.get(image_id, [])))
 
     groups = list(folder.unique())
-    content_of = {group: f"images/{group}" for group in groups if group != "pseudo"}
+    content_of: dict[str, Any] = {group: f"images/{group}" for group in groups if group != "pseudo"}
     if "pseudo" in groups:
         content_of["train"] = ["images/train", "images/pseudo"] if "train" in groups else "images/pseudo"
     said = {**content_of, "names": dict(enumerate(content.classes))}

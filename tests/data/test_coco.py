@@ -253,6 +253,7 @@ CASES = {
     "name as a number": (broken(images__file_name=5), r"entry 0 of `images`: `file_name` must be a text.*, found 5"),
     "empty name": (broken(images__file_name=""), r"`file_name` must be a text without control characters, found ''"),
     "name with a zero byte": (broken(images__file_name="a\0b"), r"`file_name` must be a text without control"),
+    "name of a folder": (broken(images__file_name="a/"), r"`file_name` must be the path of a file, found 'a/'"),
     "name that is no text": (broken(images__file_name="\ud800"), r"`file_name` must be a text without control"),
     "width as text": (broken(images__width="40"), r"`width` must be a whole number of pixels, found '40'"),
     "width not whole": (broken(images__width=40.5), r"`width` must be a whole number of pixels, found 40\.5"),

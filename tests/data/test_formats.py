@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from scantling.data import formats
+from scantling.data.detect import detect
 from scantling.data.formats import FORMATS, DataParams
 from scantling.data.problems import Findings
 from scantling.params import ParamsError
@@ -75,6 +76,18 @@ def test_what_is_not_clear_is_asked(tmp_path: Path, files: list[str], message: s
     touch(tmp_path, *files)
     with pytest.raises(ParamsError, match=message):
         load(tmp_path)
+
+
+@pytest.mark.parametrize(("entry", "more"), [("coco_url", {}), ("id", {"images": "images", "names": "file_name"})])
+def test_lvis_is_never_taken_for_coco(tmp_path: Path, entry: str, more: dict[str, str]) -> None:
+    image = {"id": 1, entry: "http://images/a.jpg", "neg_category_ids": [3]}
+    (tmp_path / "lvis_train.json").write_text(json.dumps({"images": [image]}))
+    assert detect(tmp_path, "own.yaml") == {"format": "lvis", "subsets": {"train": "lvis_train.json"}} | more
+
+
+def test_a_format_that_is_no_word(tmp_path: Path) -> None:
+    with pytest.raises(ParamsError, match=r"`format` = \['coco'\] is unknown"):
+        load(tmp_path, "format: [coco]\n")
 
 
 def test_a_folder_that_is_not_there_or_not_named(tmp_path: Path) -> None:

@@ -27,8 +27,9 @@ def changed(name, **sections):
     params = DetectorParams.load(PARAMS / f"{name}.yaml")
     content = params.resolved()
     for section, values in sections.items():
-        merged = isinstance(values, dict) and section != "backbone"
-        content[section] = {**content[section], **values} if merged else values
+        if isinstance(values, dict) and values.keys() <= content[section].keys():
+            values = {**content[section], **values}  # else it is another kind of backbone, and complete
+        content[section] = values
     return DetectorParams.of(content, name)
 
 

@@ -1,17 +1,18 @@
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
-from scantling.detectors import build, detectron_names, weights
+from scantling.detectors import DetectorParams, build, detectron_names, weights
 from scantling.detectors.fixed_norm import FixedNorm
-from scantling.detectors.resnet import ResNet
+from scantling.detectors.resnet import FILES, ResNet
 from scantling.detectors.settings import PixelParams, ResNetParams
 from scantling.stage import BadInput
 from tests.detectors.caffe import forward, python2_pickle, random_blobs
-from tests.detectors.small import CLASSES, changed
+from tests.detectors.small import CLASSES, PARAMS, changed
 
 MEAN, STD = (103.53, 116.28, 123.675), (57.375, 57.12, 58.395)
 MSRA = {"pixels": {"order": "bgr", "mean": MEAN, "std": (1.0, 1.0, 1.0)}, "stride_in_1x1": True}
@@ -38,11 +39,12 @@ def assert_same(ours, theirs):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5 * b.abs().max().item())
 
 
-@pytest.mark.parametrize("detector", ["faster_rcnn_r50", "retinanet_r50"])
+@pytest.mark.parametrize("detector", ["faster_rcnn_r50_caffe", "retinanet_r50_caffe", "fcos_r50_caffe"])
 @torch.no_grad()
 def test_msra_weights_give_the_features_of_the_caffe_network(msra, detector):
     blobs, path = msra
-    made = build(changed(detector, backbone={"weights": str(path), **MSRA}), CLASSES, pretrained=True)
+    backbone = {**changed(detector).resolved()["backbone"], "weights": str(path)}
+    made = build(changed(detector, backbone=backbone), CLASSES, pretrained=True)
     seen = []
     made.backbone.register_forward_hook(lambda module, arguments, output: seen.extend(output))
     images = torch.randint(0, 256, (1, 3, 60, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -62,13 +64,11 @@ def test_the_files_of_detectron2s_zoo_have_whole_norms(tmp_path):
     assert_same(made(x, [(64, 64)]), forward(blobs, x.flip(1)))
 
 
-@pytest.mark.parametrize("norm", ["affine", "rm"])
 @torch.no_grad()
-def test_the_resnext_has_its_own_stride_and_groups(norm, monkeypatch):
-    blobs = random_blobs("resnext101_32x8d", norm=norm, seed=2)
+def test_the_resnext_has_its_own_stride_and_groups(monkeypatch):
+    blobs = random_blobs("resnext101_32x8d", norm="rm", seed=2)
     monkeypatch.setattr(weights, "read_pickle", lambda path, expected: {"blobs": blobs, "lr": 0.1})
-    pixels = {**RESNEXT["pixels"], "std": STD if norm == "rm" else (1.0, 1.0, 1.0)}
-    made = trunk("resnext101_32x8d", stride_in_1x1=False, pixels=pixels)
+    made = trunk("resnext101_32x8d", **RESNEXT)
     made.load("X-101-32x8d.pkl")
     x = torch.randn(1, 3, 32, 64)
     assert_same(made(x, [(32, 64)]), forward(blobs, x.flip(1), "resnext101_32x8d"))
@@ -128,6 +128,26 @@ def test_an_input_that_the_weights_were_not_trained_with_is_refused(name, norm, 
     monkeypatch.setattr(weights, "read_pickle", lambda path, expected: few)
     with pytest.raises(BadInput, match=f"w.pkl: these weights were trained with another input; set .*{message}"):
         trunk(name, **values).load("w.pkl")
+
+
+CAFFE_FILES = [f for f in sorted(PARAMS.glob("*.yaml")) if ".pkl" in str(DetectorParams.load(f).backbone.weights)]
+
+
+@pytest.mark.parametrize("file", CAFFE_FILES, ids=lambda f: f.stem)
+def test_committed_parameters_fit_the_file_that_they_name(file, monkeypatch):
+    params = DetectorParams.load(file)
+    path, made = params.backbone.weights, ResNet(params.backbone)
+    assert Path(path).name in FILES[params.backbone.name][1]
+    with pytest.raises(BadInput, match=r"data/weights/.*.pkl: there is no such weights file; .*docs/weights.md"):
+        made.load(path)
+    few = {"conv1_w": np.zeros((64, 3, 7, 7), "f4"), "res_conv1_bn_rm": np.zeros(64, "f4")}
+    monkeypatch.setattr(weights, "read_pickle", lambda path, expected: few)
+    with pytest.raises(BadInput, match="weights of another architecture"):  # and not of another input
+        made.load(path)
+
+
+def test_there_are_parameters_for_caffe_weights():
+    assert {f.stem for f in CAFFE_FILES} >= {"faster_rcnn_sparsedet", "fcos_r50_caffe", "faster_rcnn_x101"}
 
 
 def test_files_that_do_not_fit_name_what_is_wrong(msra, monkeypatch):

@@ -10,8 +10,9 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
 
 from scantling.detectors.assign import BACKGROUND, UNUSED
-from scantling.detectors.dense import Predictions, by_place
+from scantling.detectors.dense import Predictions
 from scantling.detectors.fcos import centerness_of, distances, fitting, middle
+from scantling.detectors.towers import by_place
 from scantling.params import ParamsError
 from scantling.target import Target
 from tests.detectors.small import CLASSES, GOLDEN, SIZES, same_detections, small_of

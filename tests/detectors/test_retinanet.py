@@ -8,7 +8,8 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
 
 from scantling.detectors.assign import UNUSED
-from scantling.detectors.dense import Predictions, by_place
+from scantling.detectors.dense import Predictions
+from scantling.detectors.towers import by_place
 from scantling.target import Target
 from tests.detectors.small import CLASSES, GOLDEN, SIZES, same_detections, small_of
 

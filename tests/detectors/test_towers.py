@@ -1,5 +1,3 @@
-"""What the one-stage detectors share."""
-
 from functools import partial
 
 import pytest
@@ -8,9 +6,9 @@ from torch import nn
 from torchvision.models.detection.fcos import FCOSClassificationHead
 from torchvision.models.detection.retinanet import RetinaNetClassificationHead
 
-from scantling.detectors.decode import best_pairs
-from scantling.detectors.dense import by_place, run_tower
 from scantling.detectors.padding import valid_cells
+from scantling.detectors.towers import by_place, norm_of, run_tower
+from scantling.params import ParamsError
 
 HEADS = {
     "no_norm": RetinaNetClassificationHead(8, 3, 2),
@@ -45,11 +43,7 @@ def test_a_tower_sees_nothing_beyond_an_image(head):
     assert together[0, :, 3:].abs().sum() + together[0, :, :, 5:].abs().sum() == 0
 
 
-def test_pairs_are_the_best_of_each_level_at_most_as_many_as_it_has_places():
-    ranks = torch.tensor([[[0.1, 0.9], [0.8, 0.2], [0.7, 0.6], [0.5, 0.4]]])  # places 0 to 2 are the first level
-    values, rows, labels = best_pairs(ranks, [3, 1], per_level=2)
-    assert list(zip(rows[0].tolist(), labels[0].tolist(), strict=True)) == [(0, 1), (1, 0), (3, 0)]
-    torch.testing.assert_close(values, torch.tensor([[0.9, 0.8, 0.5]]))
-    valid = torch.tensor([[False, False, True, False]])  # one place on the image, so one pair
-    values, rows, labels = best_pairs(ranks, [3, 1], per_level=2, valid=valid)
-    assert values.isfinite().tolist() == [[True, False, False]] and (rows[0, 0], labels[0, 0]) == (2, 0)
+def test_groups_must_divide_the_channels():
+    assert norm_of(0, 96) is None and norm_of(32, 96)(96).num_groups == 32
+    with pytest.raises(ParamsError, match="`head.norm_groups` = 32: use a divisor of `neck.channels` = 100"):
+        norm_of(32, 100)

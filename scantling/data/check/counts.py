@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from scantling.data.check_boxes import chunks
+from scantling.data.check.boxes import chunks
 
 SIDE_STEPS = 16  # bins an octave of the box sides
 SIDE_BINS = 16 * SIDE_STEPS  # 2^-2 .. 2^14 pixels; what is beyond is counted in the outermost

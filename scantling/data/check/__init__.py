@@ -1,7 +1,7 @@
 """Turns what the files tell into an index that can be trusted: every problem is counted, repaired or refused.
 
-What is looked for stands in problems.KINDS with the rule that repairs it; the data parameters say for every kind whether
-it is repaired or ends the stage.
+What is looked for stands in problems.KINDS with the rule that repairs it; the data parameters say for every kind
+whether it is repaired or ends the stage.
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from scantling.data import check_boxes, check_files, check_names, check_sizes, counts
-from scantling.data.check_files import Seen
-from scantling.data.check_names import describe
-from scantling.data.counts import Counts
+from scantling.data.check import boxes as box_checks
+from scantling.data.check import counts, files, names
+from scantling.data.check import sizes as size_checks
+from scantling.data.check.counts import Counts
+from scantling.data.check.files import Seen
+from scantling.data.check.names import describe
 from scantling.data.index import IMAGE_COLUMNS, IMAGE_LABEL_COLUMNS, Index, table
 from scantling.data.problems import Findings
 from scantling.data.source import Source, SourceParams
@@ -30,12 +32,12 @@ def check(source: Source, params: SourceParams, found: Findings) -> Index:
 
 def inspect(source: Source, params: SourceParams, found: Findings) -> Index:
     """The same without raising: what is an error is taken out or repaired as well, for the page that shows it."""
-    source = check_names.unique(source, found, look=params.verify != "none")
-    seen = check_files.look(source.root, source.images.file_name, params, found)
-    sizes = check_sizes.compare(source.images, seen, params.max_megapixels, found)
+    source = names.unique(source, found, look=params.verify != "none")
+    seen = files.look(source.root, source.images.file_name, params, found)
+    sizes = size_checks.compare(source.images, seen, params.max_megapixels, found)
     images = _images(source.images, seen, sizes, params.record_mtime)[sizes.fine].reset_index(drop=True)
-    at = check_boxes.place(source.boxes, images.image_id)
-    boxes, at = check_boxes.repair(source.boxes, at, images.file_name, sizes.only(sizes.fine), found)
+    at = box_checks.place(source.boxes, images.image_id)
+    boxes, at = box_checks.repair(source.boxes, at, images.file_name, sizes.only(sizes.fine), found)
     known = source.image_labels.image_id.isin(images.image_id)
     counted = counts.count(images, boxes, at, len(source.classes))
     _notes(source.classes, images, boxes, at, counted, found)
@@ -58,7 +60,7 @@ def inspect(source: Source, params: SourceParams, found: Findings) -> Index:
     )
 
 
-def _images(images: pd.DataFrame, seen: Seen, sizes: check_sizes.Sizes, record_mtime: bool) -> pd.DataFrame:
+def _images(images: pd.DataFrame, seen: Seen, sizes: size_checks.Sizes, record_mtime: bool) -> pd.DataFrame:
     # a copy of the data set gives the same bytes unless its times are asked for
     times = seen.mtime_ns if record_mtime else np.zeros_like(seen.mtime_ns)
     width, height = sizes.size.T
@@ -66,7 +68,12 @@ def _images(images: pd.DataFrame, seen: Seen, sizes: check_sizes.Sizes, record_m
 
 
 def _notes(
-    classes: tuple[str, ...], images: pd.DataFrame, boxes: pd.DataFrame, at: np.ndarray, counted: Counts, found: Findings
+    classes: tuple[str, ...],
+    images: pd.DataFrame,
+    boxes: pd.DataFrame,
+    at: np.ndarray,
+    counted: Counts,
+    found: Findings,
 ) -> None:
     crowded = np.zeros(len(images), bool)
     crowded[at[boxes.crowd.to_numpy()]] = True

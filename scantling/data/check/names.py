@@ -69,10 +69,9 @@ def _is_there(root: str, name: str) -> bool:
 
 
 def _without(source: Source, drop: np.ndarray, names: pd.Series | None = None) -> Source:
-    """The source without the images at which `drop` is True. Their boxes stay: check_boxes leaves out those of no
-    image."""
-    images = source.images if names is None or names is source.images.file_name else source.images.assign(file_name=names)
-    return replace(source, images=images[~drop].reset_index(drop=True)) if drop.any() else replace(source, images=images)
+    """The source without the images at which `drop` is True, `names` for the others. Boxes of no image go later."""
+    images = source.images if names is None else source.images.assign(file_name=names)
+    return replace(source, images=images[~drop].reset_index(drop=True) if drop.any() else images)
 
 
 def _once(source: Source, names: np.ndarray, found: Findings) -> Source:

@@ -1,7 +1,7 @@
 """How large the images are, and how boxes come from the picture they were drawn on to the one that is used.
 
-Boxes are in pixels of the picture whose size the annotations state. It may be another than that of the upright file: lying
-on its side (EXIF was not followed), or larger or smaller.
+Boxes are in pixels of the picture whose size the annotations state. It may be another than that of the upright file:
+lying on its side (EXIF was not followed), or larger or smaller.
 """
 
 from __future__ import annotations
@@ -11,19 +11,24 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from scantling.data.check_files import Seen
+from scantling.data.check.files import Seen
 from scantling.data.problems import EXAMPLES, Findings
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """Per image: size (N, 2) int64 width and height of the upright picture; scale (N, 2) float64, by which its boxes grow
-    first; turn (N,) the EXIF orientation that its boxes follow then, 1 for none; fine (N,) False: not to be used."""
+    """Per image: size (N, 2) int64 width and height of the upright picture; scale (N, 2) float64, by which its boxes
+    grow first; turn (N,) the EXIF orientation that its boxes follow then, 1 for none; fine (N,) False: left out."""
 
     size: np.ndarray
     scale: np.ndarray
     turn: np.ndarray
     fine: np.ndarray
+
+    @property
+    def moved(self) -> np.ndarray:
+        """(N,) bool: images whose boxes are to be carried."""
+        return (self.scale != 1).any(1) | (self.turn > 1)
 
     def only(self, rows: np.ndarray) -> Sizes:
         return Sizes(self.size[rows], self.scale[rows], self.turn[rows], self.fine[rows])
@@ -48,7 +53,7 @@ def compare(images: pd.DataFrame, seen: Seen, max_megapixels: float, found: Find
 
     unknown = seen.fine & ~known & ~told
     note("unknown_size", unknown, "{}")
-    huge = ~known & told & (stated.prod(1, dtype=np.float64) > max_megapixels * 1e6)  # files were measured already
+    huge = seen.fine & ~known & told & (stated.prod(1, dtype=np.float64) > max_megapixels * 1e6)  # files: see files.py
     note("huge_image", huge, "{} (stated {stated})")
 
     differs = known & told & (stated != real).any(1)
@@ -74,20 +79,14 @@ def _likes(stated: np.ndarray, one: np.ndarray, other: np.ndarray) -> np.ndarray
 
 
 def carry(boxes: np.ndarray, sizes: Sizes, at: np.ndarray) -> np.ndarray:
-    """(N, 4) boxes as drawn on image `at` (N,) -> boxes on its upright picture.
+    """(N, 4) boxes as drawn on image `at` (N,) -> float32 boxes on its upright picture.
 
-    Of width W and height H, EXIF orientation 5 carries (x, y) to (y, x), 6: (W - y, x), 7: (W - y, H - x), 8: (y, H - x).
+    That of width W and height H; EXIF orientation 5 carries (x, y) to (y, x), 6: (W - y, x), 7: (W - y, H - x),
+    8: (y, H - x).
     """
-    rows = np.flatnonzero((sizes.scale[at] != 1).any(1) | (sizes.turn[at] >= 5))
-    if not len(rows):
-        return boxes
-    boxes, at = boxes.astype(np.float64), at[rows]
-    boxes[rows] *= np.tile(sizes.scale[at], 2)
-    turned = sizes.turn[at] >= 5
-    rows, at = rows[turned], at[turned]
+    x1, y1, x2, y2 = (boxes.astype(np.float64) * np.tile(sizes.scale[at], 2)).T
     turn, (width, height) = sizes.turn[at], sizes.size[at].T
-    x1, y1, x2, y2 = boxes[rows].T
     left, right = np.where(np.isin(turn, (6, 7)), (width - y2, width - y1), (y1, y2))
     top, bottom = np.where(np.isin(turn, (7, 8)), (height - x2, height - x1), (x1, x2))
-    boxes[rows] = np.stack([left, top, right, bottom], 1)
-    return boxes.astype(np.float32)
+    turned = np.where(turn >= 5, (left, top, right, bottom), (x1, y1, x2, y2))
+    return turned.T.astype(np.float32)
