@@ -4,8 +4,9 @@
 
 Same model, batch and thread count on both sides, alternating in one process; the ratio of each pair is printed with
 its median. The bare training loop does forward, backward, clipping and the optimizer; scantling's adds decoding,
-views, collation, the moving average, the finite check and the log. The bare labeling loop does features, detection
-and box spread; scantling's adds decoding, resizing and the table. Scenes are the embedded digits.
+views, collation, the moving average, the finite check and the log. The bare detection loop does features and detection,
+the bare labeling loop box spread as well; scantling's add decoding, resizing and the table. Scenes are the embedded
+digits. What torchvision's own detectors need in a loop of their own: benchmarks/detectors.py.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ from torch import nn
 
 from scantling import detectors, predict, pseudo, train
 from scantling.augment.views import ViewParams
-from scantling.data import check, digits, formats
-from scantling.data import split as splits
+from scantling.data import check, digits, formats, protocols, semi
 from scantling.data.loader import Pool
+from scantling.data.problems import Findings
 from scantling.methods import supervised
 from scantling.pseudo import PseudoLabelParams
 from scantling.target import Batch, Target
@@ -63,6 +64,28 @@ def our_training(
             student=trained, average=copy.deepcopy(student), labeler=None,
             method=supervised.Method(supervised.Params(), CLASSES, None), pool=pool, views=views,
             params=params.model_copy(update={"steps": steps}), seed=0, device="cpu", work=folder / "work", what="train",
+        )  # fmt: skip
+
+    return loop
+
+
+def bare_detection(detector: nn.Module, params: PseudoLabelParams, ready: list[Batch]) -> Callable[[int], None]:
+    def loop(batches: int) -> None:
+        with torch.inference_mode():
+            for batch in ready[:batches]:
+                features = detector.features(batch.images, batch.sizes)
+                detector.detect(features, batch.sizes, score_threshold=params.score_floor, nms_iou=params.nms_iou)
+
+    return loop
+
+
+def our_detection(
+    detector: nn.Module, params: PseudoLabelParams, table: pd.DataFrame, root: Path, input: object
+) -> Callable[[int], None]:
+    def loop(batches: int) -> None:
+        predict.predict(
+            detector, table.iloc[: batches * params.batch_size], root, input=input, batch_size=params.batch_size,
+            workers=params.workers, score_threshold=params.score_floor, nms_iou=params.nms_iou, limit=100, device="cpu",
         )  # fmt: skip
 
     return loop
@@ -109,16 +132,25 @@ def compare(name: str, bare: Callable[[int], None], ours: Callable[[int], None],
     print(f"{name}: throughput over the bare model's: median {statistics.median(ratios):.3f} of {each}")
 
 
-def scenes(folder: Path) -> tuple[Path, pd.DataFrame, pd.DataFrame]:
-    """Generated digits: the image folder, the training images' rows, and a split that keeps every box."""
-    digits.write(digits.DigitsParams.load(ROOT / "params/generate/digits.yaml"), folder / "digits")
+def scenes(folder: Path, px: int | None = None) -> tuple[Path, pd.DataFrame, pd.DataFrame]:
+    """Generated digits: the image folder, the training images' rows, and a split that keeps every box.
+
+    px: side of the images and, in proportion, of what is on them; None: as in the demo.
+    """
+    params = digits.DigitsParams.load(ROOT / "params/generate/digits.yaml")
+    if px is not None:
+        low, high = (side * px // params.image_px for side in params.digit_px)
+        few = {"train": 40, "val": 1, "test": 1}
+        params = params.model_copy(update={"image_px": px, "digit_px": (low, high), "scenes": few})
+    digits.write(params, folder / "digits")
     source = folder / "data.yaml"
     source.write_text(
         f"format: coco\nroot: {folder / 'digits'}\nsubsets: {{train: annotations/instances_train.json}}\n"
     )
     params = formats.DataParams.load(source)
-    index, _ = check.check(formats.read(params), params)
-    split, _ = splits.make(index, splits.FullParams(protocol="full"), fold=1)
+    found = Findings(params.problems)
+    index = check.check(formats.read(params, found), params, found)
+    split, _ = protocols.make(index, semi.FullParams(protocol="full"), fold=1)
     return index.root, index.images, split
 
 
@@ -144,6 +176,9 @@ def main() -> None:
         quiet = detector.eval()
         size = detector_params.input
         ready = list(predict.batches(images, root, size, labeling.batch_size, labeling.workers))  # the same pixels
+        bare = bare_detection(quiet, labeling, ready)
+        ours = our_detection(quiet, labeling, images, root, size)
+        compare("detection", bare, ours, arguments.steps, arguments.repeats)
         bare = bare_labeling(quiet, labeling, ready)
         ours = our_labeling(quiet, labeling, images, root, size)
         compare("pseudo-labeling", bare, ours, arguments.steps, arguments.repeats)

@@ -36,7 +36,7 @@ class Candidates:
         """The same candidates in another view of (height, width) `size`; boxes may lose their area there."""
         return replace(self, boxes=box_ops.transform(self.boxes, matrix, size))
 
-    def keep(self, which: Tensor) -> Candidates:
+    def keep(self, which: Tensor | slice) -> Candidates:
         """The rows chosen by a mask or by indices."""
         return Candidates(**{k: None if v is None else v[which] for k, v in vars(self).items()})
 
@@ -48,7 +48,7 @@ class CandidateTable:
     """Candidates by image id, in original pixels, from a pseudo-label or a refined table."""
 
     def __init__(self, table: pd.DataFrame):
-        table = table.reset_index(drop=True)
+        table = table[table["label"] >= 0].reset_index(drop=True)  # -1: an image corrected to be empty
         self._all = Candidates(
             boxes=torch.from_numpy(table[XYXY].to_numpy(np.float32, copy=True)).reshape(-1, 4),
             labels=torch.from_numpy(table["label"].to_numpy(np.int64, copy=True)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -10,21 +11,39 @@ from typing import Any
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save
-from torch import nn
+from torch import Tensor, nn
 
-from scantling import detectors
+from scantling import detectors, log
 from scantling.stage import BadInput
 
+OWN = "method."  # what a method trains beside the detector has names that begin so
 
-def save_weights(path: Path, detector: nn.Module, params: detectors.DetectorParams, *, step: int, role: str) -> None:
-    """Weights plus what is needed to rebuild the detector: classes, parameters, step, role (student or teacher)."""
+
+def save_weights(
+    path: Path,
+    detector: nn.Module,
+    params: detectors.DetectorParams,
+    *,
+    step: int,
+    role: str,
+    training: dict[str, Any] | None = None,
+    networks: nn.Module | None = None,
+) -> None:
+    """Weights plus what is needed to rebuild the detector: classes, parameters, step, role (student or teacher).
+
+    training: what it was trained with, for a reader. networks: what the method trained beside the detector.
+    """
     header = {
         "classes": json.dumps(list(detector.classes)),
         "detector": json.dumps(params.resolved(), sort_keys=True),
         "step": str(step),
         "role": role,
+        "training": json.dumps(training or {}, sort_keys=True),
     }
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in detector.state_dict().items()}
+    state = dict(detector.state_dict())
+    if networks is not None:
+        state |= {OWN + name: tensor for name, tensor in networks.state_dict().items()}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     path.write_bytes(_ordered(save(tensors, metadata=header)))
 
 
@@ -40,7 +59,7 @@ def _ordered(content: bytes) -> bytes:
 
 
 def read_header(path: Path) -> dict[str, Any]:
-    """classes, detector (typed parameters), step, role of a weights file."""
+    """classes, detector (typed parameters), step, role and training (plain values) of a weights file."""
     try:
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
@@ -49,6 +68,7 @@ def read_header(path: Path) -> dict[str, Any]:
             "detector": detectors.DetectorParams.of(json.loads(header["detector"]), path),
             "step": int(header["step"]),
             "role": header["role"],
+            "training": json.loads(header.get("training", "{}")),
         }
     except FileNotFoundError:
         raise BadInput(f"{path}: there is no such weights file; run the stage that trains it first") from None
@@ -74,8 +94,12 @@ def load_weights(
 
 
 def load_into(detector: nn.Module, path: Path) -> None:
-    """Copy weights into a detector of the same form; anything missing or of another shape is refused."""
-    tensors, own = load_file(path), detector.state_dict()
+    """Copy weights into a detector of the same form; anything missing or of another shape is refused.
+
+    What a method trained beside the detector is left to `load_networks`.
+    """
+    tensors = {name: tensor for name, tensor in load_file(path).items() if not name.startswith(OWN)}
+    own = detector.state_dict()
     wrong = sorted(set(tensors) ^ set(own)) + sorted(
         name for name in set(tensors) & set(own) if tensors[name].shape != own[name].shape
     )
@@ -87,16 +111,41 @@ def load_into(detector: nn.Module, path: Path) -> None:
     detector.load_state_dict(tensors)
 
 
-def save_state(path: Path, state: dict[str, Any]) -> None:
-    """Rolling training state: tensors, numbers and strings only; written aside and renamed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_suffix(".part")
-    torch.save(state, aside)
-    os.replace(aside, path)
+def load_networks(path: Path) -> dict[str, Tensor]:
+    """The state of the networks that a method trained beside the detector; {} if it has none."""
+    return {name.removeprefix(OWN): tensor for name, tensor in load_file(path).items() if name.startswith(OWN)}
 
 
-def load_state(path: Path, device: str) -> dict[str, Any] | None:
-    """The state a killed run left, or None. Our own file, yet read as data only."""
-    if not path.is_file():
-        return None
-    return torch.load(path, map_location=device, weights_only=True)
+def save_state(folder: Path, step: int, state: dict[str, Any]) -> None:
+    """Rolling training state: tensors, numbers and strings only. The last two stay.
+
+    Written aside and renamed to a name that holds the step and the hash of the content, so that a file is either whole
+    or known not to be.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    aside = folder / "state.part"
+    with aside.open("wb") as file:
+        torch.save(state, file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(aside, folder / f"state_{step:09d}_{_hash(aside)}.pt")
+    for old in _states(folder)[2:]:
+        old.unlink(missing_ok=True)
+
+
+def load_state(folder: Path, device: str) -> dict[str, Any] | None:
+    """The latest whole state that a killed run left, or None. Our own file, yet read as data only."""
+    for path in _states(folder):
+        if path.stem.rpartition("_")[2] == _hash(path):
+            return torch.load(path, map_location=device, weights_only=True)
+        log.line(f"{path}: damaged (its content does not have the hash in its name); using the one before")
+    return None
+
+
+def _states(folder: Path) -> list[Path]:
+    return sorted(folder.glob("state_*_*.pt"), reverse=True)
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]

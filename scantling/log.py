@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TextIO
 
 _file: TextIO | None = None
+_muted = False
 
 
 def open_file(path: Path) -> None:
@@ -20,8 +21,16 @@ def open_file(path: Path) -> None:
     _file = path.open("a", buffering=1)
 
 
+def mute() -> None:
+    """Say nothing from now on: of several processes one tells what all do."""
+    global _muted
+    _muted = True
+
+
 def line(text: str) -> None:
     """One line to the log file and to standard output."""
+    if _muted:
+        return
     stamp = time.strftime("%H:%M:%S")
     if _file is not None:
         _file.write(f"{stamp} {text}\n")
@@ -48,7 +57,7 @@ class Progress:
         speed = (self.done - self.first) / max(now - self.started, 1e-9)
         left = (self.total - self.done) / max(speed, 1e-9)
         shown = f"{self.what} {self.done}/{self.total} {speed:.2f} {self.unit}/s left {_clock(left)} {text}"
-        if self.terminal:
+        if self.terminal and not _muted:
             print(f"\r\x1b[K{shown[:200]}", end="\n" if finished else "", file=sys.stderr, flush=True)
             if _file is not None:
                 _file.write(f"{time.strftime('%H:%M:%S')} {shown}\n")

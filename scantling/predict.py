@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from scantling import log, pseudo
+from scantling import log, parts, pseudo
 from scantling.augment import views
 from scantling.data import images
 from scantling.data.loader import collate
@@ -35,13 +35,23 @@ class _RawDataset(Dataset[tuple[Tensor, Tensor, Target]]):
         return *views.make(image, self.view, views.seeded(0)), Target.empty()
 
 
-def batches(table: pd.DataFrame, root: Path, input: object, batch_size: int, workers: int) -> Iterator[Batch]:
-    """The images of `table` at the detector's test size, in order."""
+def batches(
+    table: pd.DataFrame,
+    root: Path,
+    input: object,
+    batch_size: int,
+    workers: int,
+    chosen: Sequence[range] | None = None,
+) -> Iterator[Batch]:
+    """The images of `table` at the detector's test size, in order; or the batches `chosen` by position alone."""
     dataset = _RawDataset(root, table["file_name"].tolist(), input.short_px, input.long_px)  # type: ignore[attr-defined]
-    ids = [int(i) for i in table["image_id"]]
-    loader = DataLoader(dataset, batch_size, num_workers=workers, collate_fn=lambda samples: samples)
-    for number, samples in enumerate(loader):
-        yield collate(samples, ids[number * batch_size : number * batch_size + len(samples)])
+    wanted = parts.batches_of(len(table), batch_size) if chosen is None else chosen
+    loader = DataLoader(
+        dataset, batch_sampler=[list(b) for b in wanted], num_workers=workers, collate_fn=lambda samples: samples
+    )
+    ids = table["image_id"].astype(int).tolist()
+    for rows, samples in zip(wanted, loader, strict=True):
+        yield collate(samples, [ids[row] for row in rows])
 
 
 Found = tuple[list[Detections], list[Tensor]]
@@ -57,21 +67,28 @@ def _run(
     workers: int,
     device: str,
     what: str,
+    keep: Path | None,
 ) -> pd.DataFrame:
-    original = {
-        int(i): (int(h), int(w)) for i, h, w in zip(table["image_id"], table["height"], table["width"], strict=True)
-    }
-    progress, parts = log.Progress(what, len(table), "images"), []
+    sizes = zip(table["height"], table["width"], strict=True)
+    original = {int(i): (int(h), int(w)) for i, (h, w) in zip(table["image_id"], sizes, strict=True)}
     detector = detector.to(device).eval()
-    with torch.inference_mode():
-        for batch in batches(table, root, input, batch_size, workers):
+
+    @torch.inference_mode()
+    def tables(chosen: list[range]) -> Iterator[pd.DataFrame]:
+        progress = log.Progress(what, sum(map(len, chosen)), "images")
+        for batch in batches(table, root, input, batch_size, workers, chosen):
             batch = batch.to(device)
             found, spreads = label(detector.features(batch.images, batch.sizes), batch)
-            for i, image_id in enumerate(batch.image_ids):
-                back = torch.linalg.inv(batch.matrices[i])
-                parts.append(pseudo.rows(image_id, found[i], spreads[i], back, original[image_id]))
             progress.advance(len(batch), f"boxes {sum(map(len, found)) / len(batch):.1f}/image")
-    return pseudo.gather(parts)
+            yield pseudo.gather(
+                [
+                    pseudo.rows(image_id, found[i], spreads[i], torch.linalg.inv(batch.matrices[i]), original[image_id])
+                    for i, image_id in enumerate(batch.image_ids)
+                ]
+            )
+
+    wanted = parts.batches_of(len(table), batch_size)
+    return pseudo.gather(list(tables(wanted))) if keep is None else parts.make(wanted, keep, tables, pseudo.gather)
 
 
 def predict(
@@ -86,24 +103,33 @@ def predict(
     nms_iou: float,
     limit: int,
     device: str,
+    keep: Path | None = None,
 ) -> pd.DataFrame:
     """Detections of the images in `table` (image_id, file_name, width, height): image_id, label, score, x1..y2.
 
-    `input` is the detector's test size (short_px, long_px); boxes are in original pixels.
+    `input` is the detector's test size (short_px, long_px); boxes are in original pixels. `keep`: a folder for what is
+    done, from which a killed run goes on and through which several processes share the work; None: neither.
     """
 
     def label(features: list[Tensor], batch: Batch) -> Found:
         found = detector.detect(features, batch.sizes, score_threshold=score_threshold, nms_iou=nms_iou, limit=limit)
         return found, [torch.full_like(one.scores, float("nan")) for one in found]
 
-    made = _run(label, detector, table, root, input, batch_size, workers, device, "detect")
+    made = _run(label, detector, table, root, input, batch_size, workers, device, "detect", keep)
     return made[DETECTION_COLUMNS]
 
 
 def pseudo_labels(
-    detector: nn.Module, table: pd.DataFrame, root: Path, *, input: object, params: PseudoLabelParams, device: str
+    detector: nn.Module,
+    table: pd.DataFrame,
+    root: Path,
+    *,
+    input: object,
+    params: PseudoLabelParams,
+    device: str,
+    keep: Path | None = None,
 ) -> pd.DataFrame:
-    """The pseudo-label table of a teacher over the images in `table`, box spread included."""
+    """The pseudo-label table of a teacher over the images in `table`, box spread included. `keep`: see `predict`."""
 
     def label(features: list[Tensor], batch: Batch) -> Found:
         p = params
@@ -122,4 +148,4 @@ def pseudo_labels(
         )
         return found, spreads
 
-    return _run(label, detector, table, root, input, params.batch_size, params.workers, device, "label")
+    return _run(label, detector, table, root, input, params.batch_size, params.workers, device, "label", keep)

@@ -14,7 +14,7 @@ from scantling import boxes as box_ops
 from scantling.augment import views
 from scantling.data.index import XYXY, table
 from scantling.params import Params
-from scantling.target import Detections
+from scantling.target import Detections, Target
 
 COLUMNS = {
     "image_id": "int64", "label": "int32", "score": "float32",
@@ -74,6 +74,12 @@ def box_spread(
 def image_generators(seed: int, image_ids: Sequence[int]) -> list[torch.Generator]:
     """One noise generator an image: the table does not depend on the order of labeling."""
     return [views.torch_generator(seed, int(i)) for i in image_ids]
+
+
+def target_generators(targets: Sequence[Target]) -> list[torch.Generator] | None:
+    """One noise generator an image of a training batch, from the seed of its target; None: the global generator."""
+    seeds = [t.seed for t in targets]
+    return None if None in seeds else [torch.Generator().manual_seed(s) for s in seeds]
 
 
 def rows(image_id: int, found: Detections, spread: Tensor, to_original: Tensor, size: tuple[int, int]) -> pd.DataFrame:

@@ -15,6 +15,7 @@ import platform
 import resource
 import shutil
 import sys
+import tempfile
 import time
 import typing
 from collections.abc import Callable
@@ -22,7 +23,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from scantling import log
+from scantling import distributed, log
 from scantling.params import Params, ParamsError
 
 PACKAGES = ("torch", "torchvision", "numpy", "pandas", "pyarrow", "pycocotools")
@@ -32,6 +33,10 @@ class BadInput(ValueError):
     """The user's files cannot be used as they are; the text names the file, the value and the remedy."""
 
 
+class Stopped(RuntimeError):
+    """The stage ended early for a reason that a sentence tells; what it had done so far is kept."""
+
+
 def run(function: Callable[..., None], argv: list[str] | None = None) -> None:
     """Run a stage from the command line; ends the process with status 1 and one sentence on bad input."""
     hints = typing.get_type_hints(function)
@@ -39,8 +44,12 @@ def run(function: Callable[..., None], argv: list[str] | None = None) -> None:
     try:
         values = {name: _value(kind, getattr(arguments, name)) for name, kind in hints.items() if name != "return"}
         call(function, values)
-    except (BadInput, ParamsError) as error:
-        sys.exit(f"{function.__name__}: {error}")
+    except (BadInput, ParamsError, Stopped) as error:
+        sys.exit(f"{distributed.prefix()}{function.__name__}: {error}")
+    except RuntimeError as error:
+        if not distributed.deserted(error):
+            raise
+        sys.exit(f"{distributed.prefix()}{function.__name__}: another process ended; see what it says")
 
 
 def call(function: Callable[..., None], values: dict[str, Any]) -> None:
@@ -50,17 +59,29 @@ def call(function: Callable[..., None], values: dict[str, Any]) -> None:
     for name, path in inputs.items():
         if not path.exists():
             raise BadInput(f"--{name} {path}: there is no such file or folder; run the stage that makes it first")
+    if distributed.launched():
+        distributed.start(device())
     fresh = out.with_name(f".{out.name}.part")
+    if not distributed.is_first():  # what this process writes nobody reads
+        fresh = Path(tempfile.mkdtemp(prefix="scantling"))
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
     started = time.time()
     _set_threads()
-    log.open_file(Path("logs") / f"{function.__name__}@{out.name}.log")
+    if distributed.is_first():
+        log.open_file(Path("logs") / f"{function.__name__}@{out.name}.log")
+    else:
+        log.mute()
     log.line(f"{function.__name__} {out}")
     function(**{**values, "out": fresh})
-    _write_provenance(fresh / "provenance.json", function, values, inputs, time.time() - started)
-    shutil.rmtree(out, ignore_errors=True)
-    os.replace(fresh, out)
+    distributed.barrier()  # nothing is published before all have done their part
+    if distributed.is_first():
+        _write_provenance(fresh / "provenance.json", function, values, inputs, time.time() - started)
+        shutil.rmtree(out, ignore_errors=True)
+        os.replace(fresh, out)
+    else:
+        shutil.rmtree(fresh, ignore_errors=True)
+    distributed.finish()
     log.line(f"{function.__name__} {out}: done in {time.time() - started:.1f} s")
 
 
@@ -82,10 +103,11 @@ def digest(path: Path) -> str:
 
 
 def device() -> str:
-    """`SCANTLING_DEVICE`, else the GPU if there is one, else the CPU."""
+    """`SCANTLING_DEVICE`, else the GPU if there is one, else the CPU; each of several processes has its own GPU."""
     import torch
 
-    return os.environ.get("SCANTLING_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
+    kind = os.environ.get("SCANTLING_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
+    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if kind == "cuda" and distributed.launched() else kind
 
 
 def _set_threads() -> None:
@@ -128,6 +150,7 @@ def _write_provenance(
         "versions": {"python": platform.python_version()} | {p: metadata.version(p) for p in PACKAGES},
         "machine": platform.machine(),
         "device": device() if "torch" in sys.modules else "cpu",
+        "processes": distributed.world(),
         "seconds": round(seconds, 2),
         "peak_memory_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
     }

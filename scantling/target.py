@@ -5,6 +5,7 @@ Shapes: B images, N boxes, M ignore regions, C classes, H x W pixels.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -25,6 +26,8 @@ class Target:
     ignore          (M, 4) float32, regions where nothing is learned: samples that overlap them are not background
     background      False: this image has no reliable background, its losses count as zero when no box is left
                     and its negatives are never used
+    seed            what detectors draw in this image (samples of anchors, of RoIs) follows from it, so that it does not
+                    depend on the rest of the batch, nor on the process; None: torch's global generator
     """
 
     boxes: Tensor
@@ -36,6 +39,7 @@ class Target:
     for_box: Tensor
     ignore: Tensor
     background: bool = True
+    seed: int | None = None
 
     @classmethod
     def of(
@@ -50,6 +54,7 @@ class Target:
         for_box: Tensor | None = None,
         ignore: Tensor | None = None,
         background: bool = True,
+        seed: int | None = None,
     ) -> Target:
         """A target in which everything not given is plain: weight 1, score 1, seen by every loss."""
         n, device = len(boxes), boxes.device
@@ -65,12 +70,13 @@ class Target:
             for_box=seen if for_box is None else for_box,
             ignore=boxes.new_zeros((0, 4)) if ignore is None else ignore,
             background=background,
+            seed=seed,
         )
 
     @classmethod
-    def empty(cls, device: torch.device | str = "cpu") -> Target:
+    def empty(cls, device: torch.device | str = "cpu", seed: int | None = None) -> Target:
         """No box at all; every pixel is background."""
-        return cls.of(torch.zeros((0, 4), device=device), torch.zeros(0, dtype=torch.int64, device=device))
+        return cls.of(torch.zeros((0, 4), device=device), torch.zeros(0, dtype=torch.int64, device=device), seed=seed)
 
     def to(self, device: torch.device | str) -> Target:
         return replace(self, **{k: v.to(device) for k, v in vars(self).items() if isinstance(v, Tensor)})
@@ -127,4 +133,18 @@ class Batch:
             [t.to(device) for t in self.targets],
             self.matrices.to(device),
             self.image_ids,
+        )
+
+    @classmethod
+    def joined(cls, batches: Sequence[Batch]) -> Batch:
+        """The images of several batches as one, padded to the largest."""
+        height, width = (max(b.images.shape[axis] for b in batches) for axis in (2, 3))
+        pad = torch.nn.functional.pad
+        images = [pad(b.images, (0, width - b.images.shape[3], 0, height - b.images.shape[2])) for b in batches]
+        return cls(
+            torch.cat(images),
+            [size for b in batches for size in b.sizes],
+            [target for b in batches for target in b.targets],
+            torch.cat([b.matrices for b in batches]),
+            [i for b in batches for i in b.image_ids],
         )

@@ -1,76 +1,35 @@
 """THE loop, one for burn-in and every method: views -> losses -> finite check -> optimizer -> EMA -> log -> checkpoint.
 
-Everything a step draws is seeded by (seed, step), so a run that was killed goes on with the same bits on the CPU.
+Everything a step draws is seeded by (seed, step), so a run that was killed goes on with the same bits on the CPU. With
+several processes (`distributed`) each takes its slice of every step; with `accumulate` it takes it in parts.
 """
 
 from __future__ import annotations
 
-import json
-import math
+import copy
 import resource
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from itertools import chain, islice, repeat
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
-from scantling import checkpoint, ema, log
+from scantling import compiling, distributed, ema, log, recipe, rehearsal, step
 from scantling.augment.views import ViewParams, torch_seed
 from scantling.data import loader, sampler
 from scantling.data.loader import Pool, TrainingStep
-from scantling.params import Params
+from scantling.finite import FiniteCheck, NotFinite
+from scantling.optimizer import make_optimizer
+from scantling.recipe import TrainingParams
+from scantling.resume import Interrupt, State
+from scantling.schedule import learning_rate_factor
 
-
-class Optimizer(Params):
-    name: Literal["sgd", "adam", "adamw"]
-    learning_rate: float = Field(gt=0)
-    backbone_factor: float = Field(1.0, ge=0, description="learning rate of the backbone over the rest's")
-    momentum: float = Field(0.9, ge=0, lt=1, description="sgd only")
-    weight_decay: float = Field(0.0, ge=0)
-
-
-class Schedule(Params):
-    warm_up_steps: int = Field(0, ge=0)
-    warm_up_factor: float = Field(0.001, gt=0, le=1, description="of the learning rate at step 0, linear from there")
-    milestones: tuple[int, ...] = Field((), description="steps at which the rate is multiplied by `factor`")
-    factor: float = Field(0.1, gt=0, le=1)
-
-
-class EmaParams(Params):
-    decay: float = Field(ge=0, lt=1, description="keep rate of the teacher a step")
-    warm_up: int = Field(0, ge=0)
-    start: Literal["copy", "continue"] = Field(
-        "copy", description="copy the student at step 0, or go on from the start"
-    )
-
-
-class TrainingParams(Params):
-    """How long, how much a step, how fast. Lengths in steps, batches in images."""
-
-    steps: int = Field(ge=0)
-    labeled_per_step: int = Field(gt=0)
-    unlabeled_per_step: int = Field(ge=0)
-    sampling: sampler.Sampling = "fixed"
-    group_by_aspect: bool = False
-    optimizer: Optimizer
-    schedule: Schedule = Schedule()
-    clip_norm: float | None = Field(None, gt=0)
-    ema: EmaParams
-    min_visible: float = Field(0.0, ge=0, le=1, description="area share of a labeled box a view must show to count")
-    precision: Literal["float32", "bfloat16"] = "float32"
-    channels_last: bool = True
-    workers: int = Field(0, ge=0)
-    checkpoint_every_steps: int = Field(100, gt=0)
-    log_every_steps: int = Field(10, gt=0)
-
-
-class NotFinite(RuntimeError):
-    """A loss became NaN or infinite; the text names it and the dump."""
+__all__ = ["NotFinite", "Training", "TrainingParams", "run"]
 
 
 @dataclass
@@ -80,32 +39,8 @@ class Training:
     student: nn.Module
     teacher: nn.Module  # EMA of the student
     history: pd.DataFrame
-
-
-def learning_rate_factor(step: int, schedule: Schedule) -> float:
-    """Linear warm-up to 1, then a product of `factor` for each milestone passed."""
-    warm = 1.0
-    if step < schedule.warm_up_steps:
-        warm = schedule.warm_up_factor + (1 - schedule.warm_up_factor) * step / schedule.warm_up_steps
-    return warm * schedule.factor ** sum(step >= m for m in schedule.milestones)
-
-
-def make_optimizer(model: nn.Module, params: Optimizer) -> torch.optim.Optimizer:
-    """Two groups: the pretrained trunk (parameters named `backbone.`) and the rest; frozen ones are left out."""
-    trainable = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
-    trunk = [p for n, p in trainable if n.startswith("backbone.")]
-    rest = [p for n, p in trainable if not n.startswith("backbone.")]
-    rate = params.learning_rate
-    groups = [
-        g for g in ({"params": rest, "lr": rate}, {"params": trunk, "lr": rate * params.backbone_factor}) if g["params"]
-    ]
-    match params.name:
-        case "sgd":
-            return torch.optim.SGD(groups, momentum=params.momentum, weight_decay=params.weight_decay)
-        case "adam":
-            return torch.optim.Adam(groups, weight_decay=params.weight_decay)
-        case "adamw":
-            return torch.optim.AdamW(groups, weight_decay=params.weight_decay)
+    networks: nn.Module  # what the method trained beside the student (nn.ModuleDict, mostly empty)
+    averages: nn.Module  # EMA of these
 
 
 def run(
@@ -126,72 +61,144 @@ def run(
 
     `work` keeps the rolling state and belongs to exactly these inputs; it is read at the start if a killed run left it.
     """
-    torch.use_deterministic_algorithms(device == "cpu")
+    count = distributed.world()
+    log.line(f"{what}: {params.sentence()}; {count} process{'es' if count > 1 else ''} on {device}")
+    params = params.scaled()
+    recipe.check_parts(params, count, unlabeled=bool(method.unlabeled_views and pool.unlabeled))
+    _place(student, average, labeler, params, device)
+    torch.manual_seed(torch_seed(seed))
+    method.networks = nn.ModuleDict(method.modules(student)).to(device).train()
+    method.averages = copy.deepcopy(method.networks).eval().requires_grad_(False)
+    state = State(student, average, make_optimizer(student, params.optimizer, method.networks), method)
+    rates = [group["lr"] for group in state.optimizer.param_groups]
+    whole = distributed.wrap(step.MethodStep(method, student, labeler))
+    if params.rehearse and params.steps and (pool.labeled or pool.unlabeled):
+        _rehearse(state, whole, pool, views, params, seed, device)
+    state.load(work, device)
+
+    check = FiniteCheck(work, 1 if torch.device(device).type == "cpu" else params.log_every_steps)
+    progress = log.Progress(what, params.steps, "steps", done=state.step)
+    started, images = time.monotonic(), 0
+    batches = _remaining(state, pool, views, params, seed)
+    with Interrupt() as interrupt:
+        for now in range(state.step, params.steps):
+            _follow(state, params, now)  # before the forward pass, as published
+            factor = learning_rate_factor(now, params.schedule)
+            for group, rate in zip(state.optimizer.param_groups, rates, strict=True):
+                group["lr"] = rate * factor
+            parts = list(islice(batches, params.accumulate))
+            losses, logged = step.take(whole, state.optimizer, parts, params, seed, device, check)
+            images += sum(map(len, parts)) * count
+            state.step = done = now + 1
+
+            boxes = f" pseudo boxes {logged['pseudo_boxes']:.1f}/image" if "pseudo_boxes" in logged else ""
+            if done % params.log_every_steps == 0 or done == params.steps:
+                check.look()
+                row = {"step": done, "learning_rate": params.optimizer.learning_rate * factor}
+                speed = images / (time.monotonic() - started)
+                row |= _common(losses, logged) | {"images_per_second": round(speed, 2)}
+                state.rows.append(row | {"peak_memory_mib": _peak_mib(device)})
+            progress.advance(1, f"loss {state.rows[-1]['loss']:.3f}{boxes}" if state.rows else boxes)
+            if done % params.checkpoint_every_steps == 0 and done < params.steps:
+                check.look()
+                state.save(work)
+            if done < params.steps:
+                interrupt.look(state, work)
+
+    if params.steps:  # the last optimizer step belongs to the average as well
+        _follow(state, params, params.steps)
+    history = pd.DataFrame(state.rows, columns=_columns(state.rows))
+    return Training(student, average, history, method.networks, method.averages)
+
+
+def _place(
+    student: nn.Module, average: nn.Module, labeler: nn.Module | None, params: TrainingParams, device: str
+) -> None:
+    """Everything on its device; what learns in training mode, what labels in evaluation mode."""
+    on_cpu = torch.device(device).type == "cpu"
+    torch.use_deterministic_algorithms(on_cpu)
     torch.utils.deterministic.fill_uninitialized_memory = False  # a debugging aid that costs a tenth of a step
     memory_format = torch.channels_last if params.channels_last else torch.contiguous_format
     student.to(device, memory_format=memory_format).train()
-    average.to(device, memory_format=memory_format).eval().requires_grad_(False)
-    if labeler is not None and labeler is not average:
-        labeler.to(device, memory_format=memory_format).eval().requires_grad_(False)
-    optimizer = make_optimizer(student, params.optimizer)
-    rates = [group["lr"] for group in optimizer.param_groups]
-    first, rows = _resume(work, student, average, optimizer, device)
-    progress = log.Progress(what, params.steps, "steps", done=first)
-    started, images_seen = time.monotonic(), 0
-
-    for step, batch in enumerate(_batches(pool, views, params, method, seed, first), start=first):
-        torch.manual_seed(torch_seed(seed, step))
-        batch = _to(batch, device)
-        images_seen += _count(batch)
-        if step > 0 or params.ema.start == "copy":  # before the forward pass, as published
-            ema.update(average, student, _decay(step, params.ema))
-        factor = learning_rate_factor(step, params.schedule)
-        for group, rate in zip(optimizer.param_groups, rates, strict=True):
-            group["lr"] = rate * factor
-        with torch.autocast(device, torch.bfloat16, enabled=params.precision == "bfloat16"):
-            losses, logged = method.step(student, labeler, batch)
-        total = torch.stack([loss.float() for loss in losses.values()]).sum()
-        if not math.isfinite(total.item()):
-            raise NotFinite(_dump(work, step, losses, batch))
-        optimizer.zero_grad(set_to_none=True)
-        total.backward()
-        if params.clip_norm is not None:
-            nn.utils.clip_grad_norm_(student.parameters(), params.clip_norm)
-        optimizer.step()
-
-        done = step + 1
-        if done % params.log_every_steps == 0 or done == params.steps:
-            values = {name: loss.item() for name, loss in losses.items()} | logged
-            speed = images_seen / (time.monotonic() - started)
-            rows.append({"step": done, "learning_rate": params.optimizer.learning_rate * factor, "loss": total.item()})
-            rows[-1] |= values | {"images_per_second": round(speed, 2), "peak_memory_mib": _peak_mib(device)}
-        boxes = f" pseudo boxes {logged['pseudo_boxes']:.1f}/image" if "pseudo_boxes" in logged else ""
-        progress.advance(1, f"loss {total.item():.3f}{boxes}")
-        if done % params.checkpoint_every_steps == 0 and done < params.steps:
-            _save(work, done, student, average, optimizer, rows)
-
-    if params.steps:  # the last optimizer step belongs to the average as well
-        ema.update(average, student, _decay(params.steps, params.ema))
-    return Training(student, average, pd.DataFrame(rows, columns=_columns(rows)))
+    for model in (average, labeler):
+        if model is not None:
+            model.to(device, memory_format=memory_format).eval().requires_grad_(False)
+    for model in (student, labeler):
+        if params.compile and model is not None:
+            compiling.compile_parts(model, device)
 
 
-def _decay(step: int, params: EmaParams) -> float:
-    return params.decay if params.start == "continue" else ema.decay_at(step, params.decay, params.warm_up)
+def _follow(state: State, params: TrainingParams, step: int) -> None:
+    """The averages take in what the optimizer steps before `step` did."""
+    if step == 0 and params.ema.start == "continue":
+        return
+    ema.update(state.average, state.student, params.ema.at(step), params.ema.buffers)
+    own = state.method.ema or params.ema
+    ema.update(state.method.averages, state.method.networks, own.at(step), own.buffers)
+
+
+def _rehearse(
+    state: State,
+    whole: Callable[..., Any],
+    pool: Pool,
+    views: ViewParams,
+    params: TrainingParams,
+    seed: int,
+    device: str,
+) -> None:
+    """The first and the last step on the largest images: a method may do more in its later phases."""
+    taken = pool if state.method.unlabeled_views else replace(pool, unlabeled=[])
+    heaviest = rehearsal.largest_images(taken, views, params)
+    largest = rehearsal.largest_views(views)
+    alone = params.model_copy(update={"workers": 0})
+    batches = list(_batches(iter(heaviest), pool, largest, alone, state.method, seed, 0, len(heaviest)))
+
+    def steps() -> None:
+        for number in sorted({0, params.steps - 1}):
+            for first in range(0, len(batches), params.accumulate):
+                parts = [replace(b, step=number) for b in batches[first : first + params.accumulate]]
+                step.take(whole, state.optimizer, parts, params, seed, device, None)
+
+    rehearsal.rehearse(state, steps, f"a step of {params.batch} images of the largest size", device)
+
+
+def _remaining(
+    state: State, pool: Pool, views: ViewParams, params: TrainingParams, seed: int
+) -> Iterator[TrainingStep]:
+    """The batches from `state.step` on. Where a method draws anew on the way, each stretch has a stream of its own."""
+    method, now = state.method, state.step
+    every = method.redraw_every or max(params.steps, 1)
+    while now < params.steps:
+        start = now - now % every
+        if now == start or state.drawn is None:
+            state.drawn = [list(ids) for ids in method.drawn(pool, start, params.steps)]
+        labeled, unlabeled = state.drawn
+        stream = sampler.steps(
+            labeled,
+            unlabeled if method.unlabeled_views else [],
+            labeled_per_step=params.labeled_per_step,
+            unlabeled_per_step=params.unlabeled_per_step if method.unlabeled_views and unlabeled else 0,
+            seed=torch_seed(seed, start) if start else seed,
+            sampling=params.sampling,
+            groups=params.sampling_groups,
+            wide=pool.wide if params.group_by_aspect else None,
+        )
+        whole = chain(repeat(sampler.StepImages([], []), start), stream)  # steps are counted from the beginning
+        end = min(start + every, params.steps)
+        yield from _batches(whole, pool, views, params, method, seed, now, end)
+        now = end
 
 
 def _batches(
-    pool: Pool, views: ViewParams, params: TrainingParams, method: Any, seed: int, first: int
+    stream: Iterator[sampler.StepImages],
+    pool: Pool,
+    views: ViewParams,
+    params: TrainingParams,
+    method: Any,
+    seed: int,
+    first: int,
+    last: int,
 ) -> Iterator[TrainingStep]:
-    unlabeled = pool.unlabeled if method.unlabeled_views else []
-    stream = sampler.steps(
-        pool.labeled,
-        unlabeled,
-        labeled_per_step=params.labeled_per_step,
-        unlabeled_per_step=params.unlabeled_per_step if unlabeled else 0,
-        seed=seed,
-        sampling=params.sampling,
-        wide=pool.wide if params.group_by_aspect else None,
-    )
     return loader.training_steps(
         pool,
         views,
@@ -199,19 +206,23 @@ def _batches(
         unlabeled_views=method.unlabeled_views,
         stream=stream,
         first=first,
-        last=params.steps,
+        last=last,
         seed=seed,
         workers=params.workers,
         min_visible=params.min_visible,
+        views_on=params.views_on,
+        accumulate=params.accumulate,
+        rank=distributed.rank(),
+        world=distributed.world(),
     )
 
 
-def _to(batch: TrainingStep, device: str) -> TrainingStep:
-    return TrainingStep(*({k: v.to(device) for k, v in side.items()} for side in (batch.labeled, batch.unlabeled)))
-
-
-def _count(batch: TrainingStep) -> int:
-    return sum(len(next(iter(side.values()))) for side in (batch.labeled, batch.unlabeled) if side)
+def _common(losses: dict[str, Tensor], logged: dict[str, float]) -> dict[str, float]:
+    """`loss` and each term of it, then the rest: of all processes together."""
+    values = torch.stack([loss.float() for loss in losses.values()])
+    others = torch.tensor([float(v) for v in logged.values()], device=values.device)
+    found = distributed.mean(torch.cat([values.sum()[None], values, others])).tolist()
+    return dict(zip(["loss", *losses, *logged], found, strict=True))
 
 
 def _peak_mib(device: str) -> float:
@@ -223,50 +234,3 @@ def _peak_mib(device: str) -> float:
 def _columns(rows: list[dict[str, float]]) -> list[str]:
     """Columns in order of appearance; `step` is there even when nothing was logged."""
     return list(dict.fromkeys(["step", *(name for row in rows for name in row)]))
-
-
-def _save(
-    work: Path,
-    step: int,
-    student: nn.Module,
-    average: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    rows: list[dict[str, float]],
-) -> None:
-    state = {"student": student.state_dict(), "average": average.state_dict(), "optimizer": optimizer.state_dict()}
-    checkpoint.save_state(work / "last.pt", {"step": step, "rows": rows, **state})
-
-
-def _resume(
-    work: Path, student: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer, device: str
-) -> tuple[int, list[dict[str, float]]]:
-    state = checkpoint.load_state(work / "last.pt", device)
-    if state is None:
-        return 0, []
-    student.load_state_dict(state["student"])
-    average.load_state_dict(state["average"])
-    optimizer.load_state_dict(state["optimizer"])
-    log.line(f"resumed at step {state['step']} from {work / 'last.pt'}")
-    return state["step"], state["rows"]
-
-
-def _dump(work: Path, step: int, losses: dict[str, Tensor], batch: TrainingStep) -> str:
-    bad = [name for name, loss in losses.items() if not math.isfinite(loss.item())] or ["sum of the losses"]
-    work.mkdir(parents=True, exist_ok=True)
-    path = work / f"not_finite_step_{step}.json"
-    seen = {
-        f"{side}/{name}": [
-            {"image_id": i, "size": list(size), "boxes": t.boxes.tolist(), "labels": t.labels.tolist()}
-            for i, size, t in zip(view.image_ids, view.sizes, view.targets, strict=True)
-        ]
-        for side, group in (("labeled", batch.labeled), ("unlabeled", batch.unlabeled))
-        for name, view in group.items()
-    }
-    values = {name: loss.item() for name, loss in losses.items()}
-    path.write_text(
-        json.dumps({"step": step, "losses": {k: str(v) for k, v in values.items()}, "batch": seen}, indent=1)
-    )
-    return (
-        f"loss {', '.join(bad)} is not finite at step {step}; the batch is in {path}; "
-        "lower optimizer.learning_rate, set clip_norm, or look at the boxes of that batch"
-    )

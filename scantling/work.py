@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from scantling import distributed
 from scantling.params import Params
 from scantling.stage import digest
 
@@ -33,4 +34,6 @@ def folder(stage: str, **decides: Any) -> Path:
 
 def finished(path: Path) -> None:
     """The stage has its outputs; what it kept is of no use any more."""
-    shutil.rmtree(path, ignore_errors=True)
+    distributed.barrier()  # nobody reads it any more
+    if distributed.is_first():
+        shutil.rmtree(path, ignore_errors=True)

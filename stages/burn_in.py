@@ -57,8 +57,12 @@ def burn_in(
         work=keep,
         what="burn_in",
     )
-    for role, weights in (("student", trained.student), ("teacher", trained.teacher)):
-        checkpoint.save_weights(out / f"{role}.safetensors", weights, detector, step=training.steps, role=role)
+    roles = {"student": (trained.student, trained.networks), "teacher": (trained.teacher, trained.averages)}
+    for role, (weights, networks) in roles.items():
+        checkpoint.save_weights(
+            out / f"{role}.safetensors", weights, detector,
+            step=training.scaled().steps, role=role, training=training.summary(), networks=networks,
+        )  # fmt: skip
     trained.history.to_csv(out / "history.tsv", sep="\t", index=False)
     work.finished(keep)
 

@@ -3,6 +3,7 @@
 reads   --index            data.json
         --split            split.parquet
         --pseudo           pseudo.parquet
+        --corrections      COCO file of images labeled by hand since; they win over the machine's labels
 writes  refined.parquet    the same rows with source, refined score, weight and the flags for_objectness, for_class,
                            for_box, ignore
         aids.json          what else the method derives from them
@@ -14,17 +15,21 @@ from pathlib import Path
 import pandas as pd
 
 from scantling import methods
+from scantling.data import corrections as corrected
 from scantling.data import index as tables
 from scantling.data import split as splits
 from scantling.stage import run
 
 
-def polish(index: Path, split: Path, pseudo: Path, method: methods.MethodParams, out: Path) -> None:
-    classes = tables.load_classes(index)
-    maker = methods.create(method, classes, None)
+def polish(index: Path, split: Path, pseudo: Path, corrections: Path, method: methods.MethodParams, out: Path) -> None:
+    data = tables.load(index, truth=False)
+    maker = methods.create(method, data.classes, None)
     refined, aids = maker.refine(pd.read_parquet(pseudo / "pseudo.parquet"), splits.load(split))
+    by_hand = corrected.load(corrections, data)
+    refined = corrected.replaced(refined, by_hand)
     refined.to_parquet(out / "refined.parquet", index=False)
-    (out / "aids.json").write_text(json.dumps({"method": method.method, **aids}, indent=1))
+    aids = {"method": method.method, "corrected_images": by_hand["image_id"].nunique(), **aids}
+    (out / "aids.json").write_text(json.dumps(aids, indent=1))
 
 
 if __name__ == "__main__":

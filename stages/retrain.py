@@ -1,8 +1,9 @@
 """Train a student with one method: on the labels, and on what a teacher says of the rest.
 
 reads   --index, --split   images.parquet, data.json, split.parquet
-        --start            student.safetensors and teacher.safetensors of burn_in
-        --refined          refined.parquet of polish (used by teacher mode cached)
+        --start            student.safetensors of burn_in, or of the round before
+        --teacher          teacher.safetensors of the model that made the pseudo labels
+        --refined          refined.parquet of polish (used by teacher mode cached, and for corrections)
 writes  student.safetensors  the weights as trained
         teacher.safetensors  their moving average
         history.tsv          losses, learning rate, pseudo boxes an image, speed, memory
@@ -16,6 +17,7 @@ import pandas as pd
 
 from scantling import checkpoint, methods, train, work
 from scantling.augment.views import ViewParams
+from scantling.data import corrections
 from scantling.data import index as tables
 from scantling.data import split as splits
 from scantling.data.loader import Pool
@@ -26,6 +28,7 @@ def retrain(
     index: Path,
     split: Path,
     start: Path,
+    teacher: Path,
     refined: Path,
     method: methods.MethodParams,
     views: ViewParams,
@@ -40,7 +43,7 @@ def retrain(
         data=index / "data.json",
         split=split / "split.parquet",
         student=start / "student.safetensors",
-        teacher=start / "teacher.safetensors",
+        teacher=teacher / "teacher.safetensors",
         refined=refined / "refined.parquet",
         method=method,
         views=views,
@@ -48,15 +51,19 @@ def retrain(
         seed=seed,
     )
     student, header = checkpoint.load_weights(start / "student.safetensors", classes=data.classes)
-    average, _ = checkpoint.load_weights(start / "teacher.safetensors", classes=data.classes)
-    maker = methods.create(method, data.classes, pd.read_parquet(refined / "refined.parquet"))
-    labeler = {"ema": average, "student": None, "frozen": copy.deepcopy(average), "cached": None}[method.teacher]
+    made, _ = checkpoint.load_weights(teacher / "teacher.safetensors", classes=data.classes)
+    # a later round that starts from the burn-in again starts its average there, too
+    average = made if start == teacher else copy.deepcopy(student)
+    labels = pd.read_parquet(refined / "refined.parquet")
+    maker = methods.create(method, data.classes, labels)
+    labeler = {"ema": average, "student": None, "frozen": copy.deepcopy(made), "cached": None}[method.teacher]
+    seen = corrections.seen(splits.load(split), labels)
     trained = train.run(
         student=student,
         average=average,
         labeler=labeler,
         method=maker,
-        pool=Pool.of(data.root, data.images, splits.load(split), keep_empty=maker.keep_empty_images),
+        pool=Pool.of(data.root, data.images, seen, keep_empty=maker.keep_empty_images),
         views=views,
         params=training,
         seed=seed + 1,  # other draws than burn-in's
@@ -64,9 +71,13 @@ def retrain(
         work=keep,
         what="retrain",
     )
-    steps = header["step"] + training.steps
-    for role, weights in (("student", trained.student), ("teacher", trained.teacher)):
-        checkpoint.save_weights(out / f"{role}.safetensors", weights, header["detector"], step=steps, role=role)
+    steps = header["step"] + training.scaled().steps
+    roles = {"student": (trained.student, trained.networks), "teacher": (trained.teacher, trained.averages)}
+    for role, (weights, networks) in roles.items():
+        checkpoint.save_weights(
+            out / f"{role}.safetensors", weights, header["detector"],
+            step=steps, role=role, training=training.summary(), networks=networks,
+        )  # fmt: skip
     trained.history.to_csv(out / "history.tsv", sep="\t", index=False)
     work.finished(keep)
 

@@ -17,6 +17,9 @@ ROOT = toy.ROOT
 DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 COMMAND = re.compile(r"^ {4,}((?:make|snakemake|dvc|python|pip|git) [^#\n]*)", re.M)
 
+VIEWS = (
+    "python -m scantling.augment --index results/prepare/bccd --views params/training/bccd.yaml:views --out views.png"
+)
 PREPARE = "python stages/prepare.py --data params/data/mine.yaml --out results/prepare/mine"
 
 # command -> the test that runs it (or, for the environment itself, what makes every test possible)
@@ -32,6 +35,22 @@ RUN_BY = {
     "dvc metrics show": "tests/pipeline/test_reading.py::test_metrics_show_and_diff",
     "dvc exp run -S params/evaluate.yaml:subset=val": "tests/pipeline/test_reading.py::test_metrics_show_and_diff",
     PREPARE: "tests/test_docs.py::test_own_data_as_the_docs_say",
+    "python -m scantling.describe results/split/digits-percent_10-f1": "tests/test_describe.py::test_it_says_what_is",
+    "python benchmarks/splits.py": "tests/test_docs.py::test_the_benchmark_of_splits_runs",
+    **dict.fromkeys(
+        (
+            "python -m scantling.export --index results/prepare/mine --format coco --out exported/mine",
+            "python -m scantling.export --index results/prepare/mine --format yolo --out exported/few"
+            " --split results/split/mine-full-f1",
+            "python -m scantling.export --index results/prepare/mine --format voc --out exported/made"
+            " --pseudo pseudo.parquet --score-threshold 0.7",
+        ),
+        "tests/data/test_docs.py::test_every_export_runs",
+    ),
+    VIEWS: "tests/augment/test_main.py::test_a_picture_of_the_views",
+    "python benchmarks/views.py": "tests/test_docs.py::test_the_benchmark_of_views_runs",
+    "python -m scantling.describe results/split/digits-percent_10-f1": "tests/test_describe.py::test_it_says_what_is",
+    "python benchmarks/splits.py": "tests/test_docs.py::test_the_benchmark_of_splits_runs",
     "python benchmarks/throughput.py --repeats 3 --steps 25": "tests/test_docs.py::test_the_benchmark_runs",
 }
 
@@ -84,6 +103,16 @@ def test_own_data_as_the_docs_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert "unlabeled: 3 images" in done.stdout and Path("results/prepare/mine/check.html").is_file()
 
 
+def test_the_benchmark_of_splits_runs() -> None:
+    for more in ([], ["--objects365"]):
+        done = subprocess.run(
+            [sys.executable, "benchmarks/splits.py", "--shrink", "500", *more],
+            cwd=ROOT, env={"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}, capture_output=True, text=True,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert "drop_category 50" in done.stdout and "peak memory" in done.stdout
+
+
 def test_the_benchmark_runs() -> None:
     done = subprocess.run(
         [sys.executable, "benchmarks/throughput.py", "--repeats", "1", "--steps", "1"],
@@ -92,3 +121,12 @@ def test_the_benchmark_runs() -> None:
     assert done.returncode == 0, done.stderr
     assert re.search(r"training step: throughput over the bare model's: median \d", done.stdout)
     assert re.search(r"pseudo-labeling: throughput over the bare model's: median \d", done.stdout)
+
+
+def test_the_benchmark_of_views_runs() -> None:
+    done = subprocess.run(
+        [sys.executable, "benchmarks/views.py", "--small", "--repeats", "1", "--draws", "1", "--device", "cpu"],
+        cwd=ROOT, env={"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert len(re.findall(r"ms +[\d.]+ ms +[\d.]+", done.stdout)) == 15 + 1

@@ -11,23 +11,6 @@ from scantling.methods import supervised
 from tests import toy
 
 
-def test_warm_up_and_milestones() -> None:
-    schedule = train.Schedule(warm_up_steps=10, warm_up_factor=0.1, milestones=(20, 30), factor=0.1)
-    found = [train.learning_rate_factor(step, schedule) for step in (0, 5, 10, 19, 20, 30)]
-    assert found == pytest.approx([0.1, 0.55, 1, 1, 0.1, 0.01])
-
-
-def test_the_trunk_has_its_own_rate_and_frozen_parameters_none() -> None:
-    model = toy.detector("faster_rcnn_lite")
-    params = train.Optimizer(name="adamw", learning_rate=1e-3, backbone_factor=0.3)
-    optimizer = train.make_optimizer(model, params)
-    assert [g["lr"] for g in optimizer.param_groups] == pytest.approx([1e-3, 3e-4])
-    held = {id(p) for g in optimizer.param_groups for p in g["params"]}
-    assert held == {id(p) for p in model.parameters() if p.requires_grad}
-    trunk = {id(p) for n, p in model.named_parameters() if n.startswith("backbone.")}
-    assert {id(p) for p in optimizer.param_groups[1]["params"]} <= trunk
-
-
 def run(folder: Path, steps: int, **changes: object) -> tuple[train.Training, torch.nn.Module]:
     student = toy.detector("faster_rcnn_lite")
     start = copy.deepcopy(student)

@@ -17,11 +17,12 @@ VIEWS = ViewParams.model_validate(
     {
         "labeled": {"short_px": [64, 64], "long_px": 96, "flip_horizontal": 0.5},
         "weak": {"short_px": [64, 64], "long_px": 96, "flip_horizontal": 0.5},
+        "raw": {"short_px": [64, 64], "long_px": 96},
         "strong": {
             "short_px": [56, 64],
             "long_px": 96,
             "flip_horizontal": 0.5,
-            "color": "one_of",
+            "color": {},
             "geometric": {"probability": 0.5, "translate": 0.1, "rotate_degrees": 20, "shear_degrees": 10},
             "erase": {"count": [0, 2], "side": [0, 0.2]},
         },
@@ -39,6 +40,7 @@ def training(steps: int, **changes: object) -> TrainingParams:
         "clip_norm": 10.0,
         "checkpoint_every_steps": 2,
         "log_every_steps": 1,
+        "rehearse": False,
     }
     return TrainingParams.model_validate(values | changes)
 

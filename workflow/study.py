@@ -12,7 +12,7 @@ import argparse
 import itertools
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import Field, model_validator
@@ -29,8 +29,10 @@ HEADER = """\
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]  # keys are names joined by "-"
 Names = Annotated[tuple[Name, ...], Field(min_length=1)]
 Numbers = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
-REPORTED = ("data", "split", "fold", "detector", "training", "method", "seed")
+REPORTED = ("data", "split", "fold", "detector", "training", "method", "seed", "after")
 AXES = ("data", "detectors", "training", "folds", "seeds")
+OPTIONS = ("rounds", "round_start", "corrections")
+NO_CORRECTIONS = "params/corrections/none.json"
 
 
 class Axes(Params):
@@ -41,6 +43,9 @@ class Axes(Params):
     training: Name | None = None  # params/training/NAME.yaml
     folds: Numbers | None = None  # which draw of the labels
     seeds: Numbers | None = None  # which draw of everything else
+    rounds: Annotated[int, Field(ge=1, le=20)] | None = None  # of pseudo_label, polish, retrain; 1 unless said
+    round_start: Literal["burn_in", "previous"] | None = None  # what a later round's student starts from; burn_in
+    corrections: str | None = None  # COCO file of images labeled by hand since; they win over the machine's labels
 
 
 class Block(Axes):
@@ -69,9 +74,9 @@ def expand(path: Path) -> dict[str, Any]:
     study = check(Study, read(path), path)
     if study.name != path.stem:
         raise ParamsError(f"{path}: `name` = {study.name!r}: a study is called like its file; write name: {path.stem}")
-    table: dict[str, Any] = {"generated": {}, "data": {}, "splits": {}, "burn_ins": {}, "runs": {}}
+    table: dict[str, Any] = {"generated": {}, "data": {}, "splits": {}, "burn_ins": {}, "teachers": {}, "runs": {}}
     for block in study.grid:
-        axes = {axis: getattr(block, axis) or getattr(study, axis) for axis in AXES}
+        axes = {axis: getattr(block, axis) or getattr(study, axis) for axis in (*AXES, *OPTIONS)}
         _add(table, axes, block, path)
     runs = {key: {field: run[field] for field in REPORTED} for key, run in table["runs"].items()}
     return {"study": path.as_posix(), **table, "report": {"name": study.name, "title": study.title, "runs": runs}}
@@ -93,9 +98,48 @@ def _add(table: dict[str, Any], axes: dict[str, Any], block: Block, study: Path)
             start = {"data": data, "split_key": split_key, "detector": detector, "training": training, "seed": seed}
             table["burn_ins"].setdefault(f"{stem}-s{seed}", start)
             for method in block.methods:
-                more = {"split": split, "fold": fold, "burn_in": f"{stem}-s{seed}", "method": method}
-                run = {**start, **more, "module": modules[method]}
-                table["runs"].setdefault(f"{stem}-{method}-s{seed}", run)
+                more = {"split": split, "fold": fold, "burn_in": f"{stem}-s{seed}", "module": modules[method]}
+                _add_rounds(table, axes, {**start, **more}, stem, method, study)
+
+
+def _add_rounds(
+    table: dict[str, Any], axes: dict[str, Any], run: dict[str, Any], stem: str, method: str, study: Path
+) -> None:
+    """The rounds of one run: each labels with the model of the one before, the first with the burn-in's."""
+    corrections = axes["corrections"] or NO_CORRECTIONS
+    rounds = 1 if run["module"] == "supervised" else axes["rounds"] or 1  # it learns from no pseudo label
+    mode = _content("methods", method, study).get("teacher", "ema")
+    if rounds > 1 and mode not in ("frozen", "cached"):
+        raise ParamsError(
+            f"{study}: `rounds` = {rounds}: {method} has `teacher: {mode}`, which follows the student by itself; "
+            "use a method file with teacher frozen or cached"
+        )
+    if axes["corrections"] and not Path(corrections).is_file():
+        raise ParamsError(
+            f"{study}: `corrections` = {corrections!r}: there is no such file; name a COCO file or drop it"
+        )
+    after, weights = None, f"results/burn_in/{run['burn_in']}"
+    for number in range(1, rounds + 1):
+        name = method if number == 1 else f"{method}_round{number}"
+        key = f"{stem}-{name}-s{run['seed']}"
+        teacher = after or run["burn_in"]
+        made_from = {field: run[field] for field in ("data", "split_key")}
+        table["teachers"].setdefault(teacher, {**made_from, "weights": weights})
+        start = weights if axes["round_start"] == "previous" else f"results/burn_in/{run['burn_in']}"
+        table["runs"].setdefault(
+            key,
+            {
+                **run,
+                "method": name,
+                "file": method,
+                "teacher": teacher,
+                "weights": weights,
+                "start": start,
+                "after": after,
+                "corrections": corrections,
+            },
+        )
+        after, weights = key, f"results/retrain/{key}"
 
 
 def _add_data(table: dict[str, Any], data: str, study: Path) -> None:
@@ -110,7 +154,20 @@ def _add_data(table: dict[str, Any], data: str, study: Path) -> None:
                 f"params/data/{data}.yaml: `root` = {root!r}: generate writes to {made}; write root: {made}"
             )
         table["generated"].setdefault(data, {"root": made})
-    table["data"].setdefault(data, {"watch": str(content.get("watch") or root).rstrip("/")})
+    row: dict[str, Any] = {"watch": str(content.get("watch") or root).rstrip("/")}
+    if parts := _parts(content, study):
+        row["parts"] = parts
+    table["data"].setdefault(data, row)
+
+
+def _parts(content: dict[str, Any], study: Path) -> dict[str, Any]:
+    """What the files say that a combined data set is made of: prepare depends on its whole row in the table."""
+    parts = [part for part in content.get("parts") or [] if isinstance(part, dict)]
+    names = [part.get(key) for part in parts for key in ("data", "map_classes")]
+    try:
+        return {name: read(name) for name in names if isinstance(name, str)}
+    except ParamsError as error:
+        raise ParamsError(f"{study}: {error}") from None
 
 
 def _module(method: str, study: Path) -> str:

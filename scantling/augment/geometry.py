@@ -1,12 +1,18 @@
-"""3x3 matrices (original pixels -> view pixels, float64) and the warp that applies them. Soft Teacher section 5.1."""
+"""3x3 matrices (original pixels -> view pixels, float64) and the warp that applies them. Soft Teacher section 5.1.
+
+Coordinates are those of boxes: a pixel covers [x, x + 1), its center lies at x + 0.5, an image spans 0..width.
+Resizing, flipping and warping all keep to it, so a box under a step's matrix moves with its pixels exactly.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torchvision.transforms.v2 import functional as tv
 
 
 def identity() -> Tensor:
@@ -15,6 +21,17 @@ def identity() -> Tensor:
 
 def _matrix(*rows: tuple[float, float, float]) -> Tensor:
     return torch.tensor([*rows, (0.0, 0.0, 1.0)], dtype=torch.float64)
+
+
+def from_rows(rows: Sequence[Sequence[float]]) -> Tensor:
+    """(B, 3, 3) matrices from their upper two rows, six numbers each."""
+    upper = torch.tensor(rows, dtype=torch.float64).reshape(-1, 2, 3)
+    return torch.cat([upper, upper.new_tensor([0, 0, 1]).expand(len(upper), 1, 3)], 1)
+
+
+def between(source: Tensor, target: Tensor) -> Tensor:
+    """The matrix that takes pixels of view `source` to pixels of view `target`: back to the image, then on."""
+    return target @ torch.linalg.inv(source)
 
 
 def scale(sx: float, sy: float) -> Tensor:
@@ -35,7 +52,7 @@ def translate(dx: float, dy: float) -> Tensor:
 
 
 def rotate(degrees: float, size: tuple[int, int]) -> Tensor:
-    """Rotation about the centre ((w-1)/2, (h-1)/2) of a (height, width) canvas."""
+    """Rotation about ((w-1)/2, (h-1)/2) of a (height, width) canvas, as published: half a pixel off the center."""
     height, width = size
     x, y = (width - 1) / 2, (height - 1) / 2
     c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
@@ -58,15 +75,33 @@ def resized(size: tuple[int, int], short_px: int, long_px: int) -> tuple[int, in
     return max(1, int(height * factor + 0.5)), max(1, int(width * factor + 0.5))
 
 
-def warp(image: Tensor, matrix: Tensor, fill: float) -> Tensor:
-    """A (3, H, W) uint8 image moved by `matrix` on its own canvas, bilinear, `fill` where nothing lands.
+def resize(image: Tensor, size: tuple[int, int], antialias: bool) -> Tensor:
+    """A (3, H, W) uint8 image at (height, width) `size`, bilinear; `antialias` averages when shrinking, as Pillow."""
+    if size == (image.shape[1], image.shape[2]):
+        return image
+    return tv.resize(image, list(size), antialias=antialias)
 
-    Pixel centres lie at half-integer coordinates, as boxes count them: a box moves with its pixels exactly.
+
+def warp(images: Tensor, matrices: Tensor, fill: Tensor | float) -> Tensor:
+    """(B, 3, H, W) uint8 images moved by (B, 3, 3) matrices on their canvas, bilinear, rounded.
+
+    What lies outside the canvas counts as `fill`, one gray level or (B, 1, 1, 1) of them.
     """
-    _, height, width = image.shape
-    # grid_sample asks, for each output pixel in -1..1, for the input position in -1..1
-    to_pixels = _matrix((width / 2, 0, width / 2), (0, height / 2, height / 2))
-    theta = torch.linalg.inv(to_pixels) @ torch.linalg.inv(matrix) @ to_pixels
-    grid = functional.affine_grid(theta[None, :2].float(), [1, 3, height, width], align_corners=False)
-    moved = functional.grid_sample(image[None].float() - fill, grid, align_corners=False)[0] + fill
-    return moved.round_().clamp_(0, 255).to(torch.uint8)
+    _, _, height, width = images.shape
+    grid = _source_grid(torch.linalg.inv(matrices.double().cpu()), height, width, images.device)
+    # zero is what grid_sample sees outside, and a bilinear mix of gray levels is never outside of 0..255
+    moved = functional.grid_sample(images.float() - fill, grid, align_corners=False)
+    return moved.add_(fill).add_(0.5).to(torch.uint8)
+
+
+def _source_grid(inverse: Tensor, height: int, width: int, device: torch.device) -> Tensor:
+    """(B, H, W, 2) positions of grid_sample, -1..1 across the canvas: where each output pixel comes from."""
+    x = torch.arange(width, dtype=torch.float64) + 0.5
+    y = torch.arange(height, dtype=torch.float64) + 0.5
+    grid = torch.empty((len(inverse), height, width, 2), device=device)
+    for position, half in ((0, width / 2), (1, height / 2)):
+        row = inverse[:, position] / half
+        along = (row[:, 0, None] * x + row[:, 2, None] - 1).float().to(device)
+        down = (row[:, 1, None] * y).float().to(device)
+        torch.add(along[:, None, :], down[:, :, None], out=grid[..., position])
+    return grid

@@ -1,95 +1,131 @@
 """Color operations on (3, H, W) uint8 RGB images; none of them moves a pixel.
 
-The nine operations and magnitudes of the one-of pool are Soft Teacher's (section 5, golden rand_aug_magnitudes).
+Pillow's definitions, which the published recipes use (Soft Teacher section 5). Operations that map gray levels alone
+are tables, shared by the CPU and the device path; the others mix pixels or channels.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageEnhance, ImageFilter
 from torch import Tensor
-from torchvision.transforms.v2 import functional as tv
 
-OPERATIONS = (
-    "identity", "auto_contrast", "equalize", "solarize", "color", "contrast", "brightness", "sharpness", "posterize",
-)  # fmt: skip
+Table = NDArray[np.uint8]  # (3, 256): the new gray level of each channel's old one
+Histogram = NDArray[np.int64]  # (4, 256): pixels by gray level of R, G, B and luma
 
-
-def solarize_threshold(magnitude: int) -> int:
-    return min(int(25.6 * magnitude), 255)
+_LEVELS = np.arange(256)
+_SAME: Table = np.tile(_LEVELS.astype(np.uint8), (3, 1))
 
 
-def enhance_factor(magnitude: int) -> float:
-    return 0.18 * magnitude + 0.1
+def blend_table(constant: float, factor: float) -> Table:
+    """`constant` at factor 0, the image at 1, beyond it above; in single precision and cut off, as Pillow blends."""
+    low = np.float32(constant)
+    mixed = low + np.float32(factor) * (_LEVELS.astype(np.float32) - low)
+    return np.tile(mixed.clip(0, 255).astype(np.uint8), (3, 1))
 
 
-def posterize_bits(magnitude: int) -> int:
-    return 4 - int(0.4 * magnitude)
+def brightness(histogram: Histogram | None, factor: float) -> Table:
+    return blend_table(0, factor)
 
 
-def apply(image: Tensor, operation: str, magnitude: int) -> Tensor:
-    """One operation of the pool at integer `magnitude` 1..9."""
-    match operation:
-        case "identity":
-            return image
-        case "auto_contrast":
-            return tv.autocontrast(image)
-        case "equalize":
-            return tv.equalize(image)
-        case "solarize":
-            return tv.solarize(image, solarize_threshold(magnitude))
-        case "color":
-            return tv.adjust_saturation(image, enhance_factor(magnitude))
-        case "contrast":
-            return tv.adjust_contrast(image, enhance_factor(magnitude))
-        case "brightness":
-            return tv.adjust_brightness(image, enhance_factor(magnitude))
-        case "sharpness":
-            return tv.adjust_sharpness(image, enhance_factor(magnitude))
-        case "posterize":
-            return tv.posterize(image, posterize_bits(magnitude))
-    raise ValueError(f"no color operation {operation!r}; there are {', '.join(OPERATIONS)}")
+def contrast(histogram: Histogram, factor: float) -> Table:
+    """Around the mean luma, rounded."""
+    luma = histogram[3]
+    return blend_table(int((luma * _LEVELS).sum() / luma.sum() + 0.5), factor)
 
 
-def one_of(image: Tensor, rng: np.random.Generator) -> Tensor:
-    """One of the nine operations, each with probability 1/9, magnitude uniform on 1..9."""
-    operation = OPERATIONS[rng.integers(len(OPERATIONS))]
-    return apply(image, operation, int(rng.integers(1, 10)))
+def auto_contrast(histogram: Histogram) -> Table:
+    """Each channel stretched to 0..255."""
+    table = _SAME.copy()
+    for channel in range(3):
+        seen = histogram[channel].nonzero()[0]
+        low, high = int(seen[0]), int(seen[-1])
+        if high > low:
+            stretch = 255.0 / (high - low)
+            table[channel] = (_LEVELS * stretch - low * stretch).clip(0, 255).astype(np.uint8)
+    return table
 
 
-def jitter(
-    image: Tensor, rng: np.random.Generator, brightness: float, contrast: float, saturation: float, hue: float
-) -> Tensor:
-    """Factors uniform on 1 +- amount (hue: a shift in turns), in random order. Co-mining section 3."""
-    draw = {
-        tv.adjust_brightness: rng.uniform(max(0, 1 - brightness), 1 + brightness),
-        tv.adjust_contrast: rng.uniform(max(0, 1 - contrast), 1 + contrast),
-        tv.adjust_saturation: rng.uniform(max(0, 1 - saturation), 1 + saturation),
-        tv.adjust_hue: rng.uniform(-hue, hue),
-    }
-    active = [amount > 0 for amount in (brightness, contrast, saturation, hue)]
-    for position in rng.permutation(4):
-        adjust = list(draw)[position]
-        if active[position]:
-            image = adjust(image, float(draw[adjust]))
-    return image
+def equalize(histogram: Histogram) -> Table:
+    """Each channel's gray levels spread to equal counts."""
+    table = _SAME.copy()
+    for channel in range(3):
+        counts = histogram[channel]
+        seen = counts[counts > 0]
+        step = int(seen.sum() - seen[-1]) // 255
+        if len(seen) > 1 and step > 0:
+            below = np.concatenate([[0], counts.cumsum()[:-1]])
+            table[channel] = np.minimum((step // 2 + below) // step, 255)
+    return table
 
 
-def blur(image: Tensor, sigma_px: float) -> Tensor:
-    """Gaussian blur of standard deviation `sigma_px`."""
-    return tv.gaussian_blur(image, [2 * int(2 * sigma_px + 0.5) + 1] * 2, [sigma_px, sigma_px])
+def solarize(histogram: Histogram | None, threshold: float) -> Table:
+    """Gray levels from `threshold` on inverted."""
+    return np.where(_LEVELS < threshold, _SAME, 255 - _SAME)
 
 
-def gray(image: Tensor) -> Tensor:
-    return tv.rgb_to_grayscale(image, num_output_channels=3)
+def posterize(histogram: Histogram | None, bits: float) -> Table:
+    """The upper `bits` kept."""
+    return _SAME & np.uint8(256 - 2 ** (8 - int(bits)))
 
 
-def erase(image: Tensor, rng: np.random.Generator, count: int, side: tuple[float, float], fill: int) -> Tensor:
-    """`count` rectangles filled with `fill`; both sides uniform fractions of the image's. Boxes are not removed."""
-    image = image.clone()
-    _, height, width = image.shape
-    for _ in range(count):
-        h, w = int(rng.uniform(*side) * height), int(rng.uniform(*side) * width)
-        y, x = int(rng.integers(0, height - h + 1)), int(rng.integers(0, width - w + 1))
-        image[:, y : y + h, x : x + w] = torch.tensor(fill, dtype=torch.uint8)
-    return image
+def lighting(histogram: Histogram | None, red: float, green: float, blue: float) -> Table:
+    """A constant added to each channel, rounded."""
+    return (_LEVELS + np.array([[red], [green], [blue]]) + 0.5).clip(0, 255).astype(np.uint8)
+
+
+TABLES: dict[str, Callable[..., Table]] = {
+    f.__name__: f for f in (brightness, contrast, auto_contrast, equalize, solarize, posterize, lighting)
+}
+NEEDS_HISTOGRAM = {"contrast", "auto_contrast", "equalize"}
+
+
+def color(image: Image.Image, factor: float) -> Image.Image:
+    return ImageEnhance.Color(image).enhance(factor)
+
+
+def sharpness(image: Image.Image, factor: float) -> Image.Image:
+    return ImageEnhance.Sharpness(image).enhance(factor)
+
+
+def hue_shift(turns: float) -> int:
+    """Steps of Pillow's 8-bit hue, as torchvision counts them: towards zero."""
+    return int(255 * turns)
+
+
+def hue(image: Image.Image, turns: float) -> Image.Image:
+    """The hue turned by a fraction of a turn, through Pillow's 8-bit HSV."""
+    shifted = [(level + hue_shift(turns)) % 256 for level in range(256)]
+    return image.convert("HSV").point([*shifted, *range(256), *range(256)]).convert("RGB")
+
+
+def gray(image: Image.Image) -> Image.Image:
+    return image.convert("L").convert("RGB")
+
+
+def blur(image: Image.Image, sigma_px: float) -> Image.Image:
+    """Gaussian of standard deviation `sigma_px`, by three running means, as Pillow has it."""
+    return image.filter(ImageFilter.GaussianBlur(sigma_px))
+
+
+MIXING: dict[str, Callable[..., Image.Image]] = {f.__name__: f for f in (color, sharpness, hue, gray, blur)}
+
+
+def apply(image: Tensor, operations: Sequence[tuple[str, tuple[float, ...]]]) -> Tensor:
+    """Color operations (name, values) one after the other on a (3, H, W) uint8 image of any memory order."""
+    picture = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
+    for name, values in operations:
+        if name in TABLES:
+            counted = _histogram(picture) if name in NEEDS_HISTOGRAM else None
+            picture = picture.point(TABLES[name](counted, *values).ravel().tolist())
+        else:
+            picture = MIXING[name](picture, *values)
+    return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
+
+
+def _histogram(picture: Image.Image) -> Histogram:
+    return np.array(picture.histogram() + picture.convert("L").histogram()).reshape(4, 256)

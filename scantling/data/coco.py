@@ -1,224 +1,257 @@
-"""Reads data sets in COCO form: one JSON file per subset with `images`, `annotations`, `categories`."""
+"""Reads data sets in COCO form: JSON files with `images`, `annotations` and `categories`, one or more per subset."""
 
 from __future__ import annotations
 
-import json
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, Self
 
 import numpy as np
 import pandas as pd
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from scantling.data.index import BOX_COLUMNS, table
-from scantling.data.problems import Findings
-from scantling.data.source import SOURCE_COLUMNS, Source, SourceParams
+from scantling.data import coco_file
+from scantling.data.coco_file import CocoFile, some
+from scantling.data.index import IMAGE_LABEL_COLUMNS
+from scantling.data.problems import EXAMPLES, Findings
+from scantling.data.source import Source, SourceParams
 from scantling.stage import BadInput
 
+OneOrMore = str | tuple[str, ...]
+BLOCK = 1 << 20  # ids looked up at once
 
-class CocoParams(SourceParams):
-    """`subsets`: subset name -> JSON file below `root`; `images`: folder below `root`, for all or by subset name."""
+
+class JsonParams(SourceParams):
+    """`subsets`: subset name -> JSON file (.json or .json.gz) below `root`, or several of them."""
+
+    subsets: dict[str, OneOrMore] = Field(min_length=1)
+
+    def files(self) -> list[tuple[str, str]]:
+        """(subset, file) in the order given."""
+        return [(subset, file) for subset, files in self.subsets.items() for file in _each(files)]
+
+    @model_validator(mode="after")
+    def _some_file_each(self) -> Self:
+        if bare := [subset for subset, files in self.subsets.items() if not _each(files)]:
+            raise ValueError(f"subset {bare[0]} names no file")
+        return self
+
+
+class CocoParams(JsonParams):
+    """`images`: folder below `root`: one for all, or by subset name, there one for all files or one for each."""
 
     format: Literal["coco"] = "coco"
-    subsets: dict[str, str] = Field(min_length=1)
-    images: str | dict[str, str] = "images"
+    images: str | dict[str, OneOrMore] = "images"
+
+    @model_validator(mode="after")
+    def _one_folder_a_file(self) -> Self:
+        if isinstance(self.images, str):
+            return self
+        for subset, folders in self.images.items():
+            if subset not in self.subsets:
+                raise ValueError(f"`images` names subset {subset}, which is not among `subsets`")
+            if isinstance(folders, tuple) and len(folders) != len(_each(self.subsets[subset])):
+                raise ValueError(f"`images` has {len(folders)} folders for the files of subset {subset}; give one each")
+        return self
+
+    def folders(self) -> list[str]:
+        """The image folder of every file."""
+        if isinstance(self.images, str):
+            return [self.images] * len(self.files())
+        every = []
+        for subset, files in self.subsets.items():
+            folders = self.images.get(subset, "images")
+            every += [folders] * len(_each(files)) if isinstance(folders, str) else folders
+        return every
 
 
 def read(params: CocoParams, found: Findings) -> Source:
-    """All subsets as one table of images and one of boxes, rows in the order of the files.
+    """All subsets as one table of images and one of boxes; see `merge`."""
+    files = [
+        coco_file.read(Path(params.root) / file, folder=folder)
+        for (_, file), folder in zip(params.files(), params.folders(), strict=True)
+    ]
+    return merge(params, params.format, files, found)
+
+
+def merge(params: JsonParams, format: str, files: list[CocoFile], found: Findings) -> Source:
+    """The files of a data set as one source, rows in the order of the files; takes the tables out of `files`.
 
     Labels are 0..C-1 by ascending category id. Ids are kept if they are unique over the files; otherwise ALL image
-    ids (or all annotation ids) are renumbered 1, 2, 3, ... in the order of the subsets and of the entries in them.
+    ids (or all annotation ids) are renumbered 1, 2, 3, ... in the order of the files and of the entries in them.
     """
-    root = Path(params.root)
-    contents = {subset: _open(root / file) for subset, file in params.subsets.items()}
-    categories = _categories({root / params.subsets[s]: content for s, content in contents.items()})
-    images, boxes = [], []
-    for subset, content in contents.items():
-        file = root / params.subsets[subset]
-        folder = params.images if isinstance(params.images, str) else params.images.get(subset, "images")
-        images.append(_images(content["images"], file, subset, folder))
-        boxes.append(_boxes(content["annotations"], file, images[-1], categories))
-    _renumber(images, boxes, params, found)
+    classes = _classes(files)
+    known = np.array(list(classes), dtype=np.int64)
+    unique = [_settle(file, known, found) for file in files]  # all of them: a generator would stop at the first
+    _add_problems(files, found)
+    _unite_images(files, found)
+    _unite_boxes(files, all(unique), found)
+    subsets = [subset for subset, _ in params.files()]
+    for subset, file in zip(subsets, files, strict=True):
+        file.images.insert(1, "subset", pd.Series(subset, index=file.images.index, dtype="str"))
     return Source(
         name=params.name,
-        format=params.format,
+        format=format,
         root=params.root,
-        files=tuple(params.subsets.values()),
-        classes=tuple(categories.values()),
-        category_ids=tuple(categories),
-        images=pd.concat(images, ignore_index=True),
-        boxes=pd.concat(boxes, ignore_index=True),
-    ).tidy()
+        files=tuple(file for _, file in params.files()),
+        classes=tuple(classes.values()),
+        category_ids=tuple(classes),
+        images=_take(files, "images"),
+        boxes=_take(files, "boxes"),
+        image_labels=_take(files, "image_categories"),
+    )  # the columns are those of a source already; tidy would copy them all
 
 
-def _open(file: Path) -> dict[str, list[dict[str, Any]]]:
-    if not file.is_file():
-        raise BadInput(f"{file}: there is no such annotation file; correct `root` or `subsets` in the data parameters")
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise BadInput(f"{file}: not valid JSON ({error}); export the annotations again") from None
-    if not isinstance(content, dict) or not isinstance(content.get("images"), list):
-        raise BadInput(f"{file}: has no list `images`; it must be a COCO instances file")
-    for part in ("images", "annotations", "categories"):
-        entries = content.setdefault(part, [])  # a file of unlabeled images may leave out the other two
-        if not isinstance(entries, list) or not all(isinstance(e, dict) for e in entries):
-            raise BadInput(f"{file}: `{part}` is not a list of objects; it must be a COCO instances file")
-    return content
+def last_parts(count: int) -> Callable[[str], str]:
+    """The last `count` parts of a path or address."""
+    return lambda path: "/".join(path.split("/")[-count:])
 
 
-def _categories(contents: dict[Path, dict[str, list[dict[str, Any]]]]) -> dict[int, str]:
+def _classes(files: list[CocoFile]) -> dict[int, str]:
     """id -> name, ascending; the same in every file that has annotations or categories."""
     first: tuple[Path, dict[int, str]] | None = None
-    for file, content in contents.items():
-        listed = content["categories"]
-        _whole_ids(_column(listed, "id", file, "categories"), file, "category")
-        found = {int(c["id"]): str(c.get("name", c["id"])) for c in listed}
-        twice = [str(k) for k, n in Counter(int(c["id"]) for c in listed).items() if n > 1]
-        twice += [repr(k) for k, n in Counter(found.values()).items() if n > 1]
-        if twice:
-            raise BadInput(f"{file}: categories listed twice: {_some(twice)}; give every class one id and one name")
-        if not found and not content["annotations"]:
+    for file in files:
+        here = {i: str(entry["name"]) for i, entry in file.categories.items()}
+        if not here and file.boxes.empty:
             continue
         if first is None:
-            first = (file, found)
-        elif found != first[1]:
-            here, there = (sorted(f"{k}={v}" for k, v in a.items() if b.get(k) != v) for a, b in _both(found, first[1]))
+            first = (file.file, here)
+        elif here != first[1]:
+            more, less = (
+                [f"{k}={a[k]}" for k in sorted(a) if b.get(k) != a[k]] for a, b in ((here, first[1]), (first[1], here))
+            )
             raise BadInput(
-                f"{file}: class list differs from that of {first[0].name}: here {_some(here) or 'nothing more'}, "
-                f"there {_some(there) or 'nothing more'}; write the same `categories` into both files"
+                f"{file.file}: class list differs from that of {first[0].name}: here {some(more) or 'nothing more'}, "
+                f"there {some(less) or 'nothing more'}; write the same `categories` into both files"
             )
     if first is None or not first[1]:
-        raise BadInput(f"{next(iter(contents))}: `categories` is empty; list at least one class")
+        raise BadInput(f"{files[0].file}: `categories` is empty; list at least one class")
     return dict(sorted(first[1].items()))
 
 
-def _both(a: Any, b: Any) -> list[tuple[Any, Any]]:
-    return [(a, b), (b, a)]
+def _settle(file: CocoFile, known: np.ndarray, found: Findings) -> bool:
+    """Repair what is wrong within one file and give labels to its rows; False if its annotation ids are not unique.
+
+    Raises BadInput with all problems of the file that the policy calls errors.
+    """
+    images, boxes = file.images, file.boxes
+    again, twice = _repeats(images.image_id), _repeats(boxes.box_id)
+    for kind, ids in (("duplicate_image_id", images.image_id[again]), ("duplicate_box_id", boxes.box_id[twice])):
+        file.note(kind, [f"id {i}" for i in ids[:EXAMPLES]], len(ids))
+    if len(again):
+        file.images = images = images.drop(index=again).reset_index(drop=True)
+
+    labels = _places(boxes.category_id.to_numpy(), known)
+    wrong = labels < 0
+    for kind, rows, key in (
+        ("unknown_category", np.flatnonzero(wrong), "category_id"),
+        ("box_without_image", _without(boxes.image_id, images.image_id), "image_id"),
+    ):
+        shown = boxes[["box_id", key]].iloc[rows[:EXAMPLES]].to_numpy().tolist()
+        file.note(kind, [f"annotation {i} with {key} {value}" for i, value in shown], len(rows))
+        wrong[rows] = True
+    file.boxes = boxes.drop(columns="category_id")
+    file.boxes.insert(2, "label", labels)
+    if wrong.any():
+        file.boxes = file.boxes.loc[~wrong].reset_index(drop=True)
+
+    _label_images(file, known)
+    refused = Findings(found.policy)  # type: ignore[arg-type]
+    for kind, (count, examples) in file.problems.items():
+        refused.add(kind, examples, count)
+    refused.refuse(file.file)
+    return not len(twice)
 
 
-def _images(entries: list[dict[str, Any]], file: Path, subset: str, folder: str) -> pd.DataFrame:
-    ids = _whole_ids(_column(entries, "id", file, "images"), file, "image")
-    _refuse_twice(ids, file, "image")
-    names = _column(entries, "file_name", file, "images")
-    return table(
-        pd.DataFrame(
-            {
-                "image_id": ids,
-                "subset": subset,
-                "file_name": [f"{folder}/{name}" if folder not in ("", ".") else str(name) for name in names],
-                "width": [int(e.get("width") or 0) for e in entries],
-                "height": [int(e.get("height") or 0) for e in entries],
-            }
-        ),
-        SOURCE_COLUMNS,
-    )
-
-
-def _boxes(entries: list[dict[str, Any]], file: Path, images: pd.DataFrame, categories: dict[int, str]) -> pd.DataFrame:
-    ids = _whole_ids(_column(entries, "id", file, "annotations"), file, "annotation")
-    _refuse_twice(ids, file, "annotation")
-    image_ids = _whole_ids(_column(entries, "image_id", file, "annotations"), file, "image_id")
-    lost = ~np.isin(image_ids, images.image_id.to_numpy())
-    if lost.any():
+def _label_images(file: CocoFile, known: np.ndarray) -> None:
+    listed = file.image_categories
+    labels = _places(listed.category_id.to_numpy(), known)
+    if (labels < 0).any():
+        row = listed[labels < 0].iloc[0]
         raise BadInput(
-            f"{file}: {lost.sum()} annotations belong to no image of the file, e.g. annotation {_some(ids[lost])} "
-            f"with image_id {_some(image_ids[lost])}; add these images or remove the annotations"
+            f"{file.file}: image {row.image_id} lists category {row.category_id} as {row.kind}, which is not among the "
+            "`categories`; add it there or correct the image"
         )
-    classes = _whole_ids(_column(entries, "category_id", file, "annotations"), file, "category_id")
-    known = np.array(list(categories))
-    unknown = ~np.isin(classes, known)
-    if unknown.any():
-        raise BadInput(
-            f"{file}: {unknown.sum()} annotations have an unknown category, e.g. annotation {_some(ids[unknown])} with "
-            f"category_id {_some(np.unique(classes[unknown]))}; add it to `categories` or correct the annotations"
-        )
-    xywh = _corners(_column(entries, "bbox", file, "annotations"), ids, file)
-    areas = [np.nan if e.get("area") is None else e["area"] for e in entries]  # check.py fills those not published
-    return table(
-        pd.DataFrame(
-            {
-                "box_id": ids,
-                "image_id": image_ids,
-                "label": np.searchsorted(known, classes),
-                "x1": xywh[:, 0],
-                "y1": xywh[:, 1],
-                "x2": xywh[:, 0] + xywh[:, 2],
-                "y2": xywh[:, 1] + xywh[:, 3],
-                "area": areas,
-                "crowd": [bool(e.get("iscrowd", 0)) for e in entries],
-                "difficult": [bool(e.get("difficult", 0)) for e in entries],
-            }
-        ),
-        BOX_COLUMNS,
-    )
+    listed = listed.assign(label=labels).loc[:, list(IMAGE_LABEL_COLUMNS)]
+    file.image_categories = listed.drop_duplicates(ignore_index=True)
 
 
-def _corners(boxes: list[Any], ids: np.ndarray, file: Path) -> np.ndarray:
-    """(N, 4) float64 x, y, width, height; finite."""
-    try:
-        xywh = np.array(boxes, dtype=np.float64).reshape(-1, 4)
-        bad = ids[~np.isfinite(xywh).all(1)] if len(xywh) == len(ids) else ids
-    except (ValueError, TypeError):
-        bad = np.array([i for i, box in zip(ids, boxes, strict=True) if not _is_box(box)])
-    if len(bad):
-        example = boxes[list(ids).index(bad[0])]
-        raise BadInput(
-            f"{file}: {len(bad)} annotations have a bbox that is not four finite numbers, e.g. annotation "
-            f"{_some(bad)} with {example!r}; write [x, y, width, height] in pixels"
-        )
-    return xywh
+def _add_problems(files: list[CocoFile], found: Findings) -> None:
+    """One finding of a kind over all files, in the order in which the kinds first appear."""
+    for kind in dict.fromkeys(kind for file in files for kind in file.problems):
+        having = [(file.file.name, *file.problems[kind]) for file in files if kind in file.problems]
+        examples = [f"{name}: {example}" for name, _, shown in having for example in shown]
+        found.add(kind, examples, sum(count for _, count, _ in having))
 
 
-def _is_box(box: Any) -> bool:
-    numbers = isinstance(box, list) and len(box) == 4 and all(isinstance(v, int | float) for v in box)
-    return numbers and all(np.isfinite(v) for v in box)
+def _unite_images(files: list[CocoFile], found: Findings) -> None:
+    """Make image ids unique over the files, if they are not."""
+    if not _collide(file.images.image_id for file in files):
+        return _note_gaps("image", [file.images.image_id for file in files], found)
+    start = 1
+    for file in files:
+        old = pd.Index(file.images.image_id)
+        for rows in (file.boxes, file.image_categories):
+            rows["image_id"] = start + old.get_indexer(rows.image_id)
+        file.images["image_id"] = np.arange(start, start + len(old))
+        start += len(old)
+    found.add("renumbered_ids", [f"image ids of {file.file}" for file in files])
 
 
-def _renumber(images: list[pd.DataFrame], boxes: list[pd.DataFrame], params: CocoParams, found: Findings) -> None:
-    """Make ids unique over the files, in place."""
-    if pd.concat(images).image_id.duplicated().any():
-        start = 1
-        for i, frame in enumerate(images):
-            fresh = pd.Series(np.arange(start, start + len(frame)), index=frame.image_id.to_numpy())
-            boxes[i] = boxes[i].assign(image_id=boxes[i].image_id.map(fresh).to_numpy())
-            images[i] = frame.assign(image_id=fresh.to_numpy())
-            start += len(frame)
-        found.add("renumbered_ids", [f"image ids of {file}" for file in params.subsets.values()])
-    if pd.concat(boxes).box_id.duplicated().any():
-        start = 1
-        for i, frame in enumerate(boxes):
-            boxes[i] = frame.assign(box_id=np.arange(start, start + len(frame)))
-            start += len(frame)
-        found.add("renumbered_ids", [f"annotation ids of {file}" for file in params.subsets.values()])
+def _unite_boxes(files: list[CocoFile], unique: bool, found: Findings) -> None:
+    """Make annotation ids unique over the files, if they are not, or not even within one."""
+    if unique and not _collide(file.boxes.box_id for file in files):
+        return _note_gaps("annotation", [file.boxes.box_id for file in files], found)
+    start = 1
+    for file in files:
+        file.boxes["box_id"] = np.arange(start, start + len(file.boxes))
+        start += len(file.boxes)
+    found.add("renumbered_ids", [f"annotation ids of {file.file}" for file in files])
 
 
-def _column(entries: list[dict[str, Any]], key: str, file: Path, part: str) -> list[Any]:
-    try:
-        return [entry[key] for entry in entries]
-    except KeyError:
-        which = next(i for i, entry in enumerate(entries) if key not in entry)
-        raise BadInput(f"{file}: entry {which} of `{part}` has no `{key}`; add it") from None
+def _note_gaps(what: str, ids: list[pd.Series], found: Findings) -> None:
+    count = sum(map(len, ids))
+    low, high = min((i.min() for i in ids if len(i)), default=0), max((i.max() for i in ids if len(i)), default=0)
+    if count and int(high) - int(low) >= count:
+        found.add("id_gaps", [f"{count:,} {what} ids between {low} and {high}"])
 
 
-def _whole_ids(ids: list[Any], file: Path, what: str) -> np.ndarray:
-    wrong = [i for i in ids if isinstance(i, bool) or not isinstance(i, int)]
-    if wrong:
-        raise BadInput(f"{file}: {what} ids must be whole numbers, found {_some(map(repr, wrong))}; renumber them")
-    return np.array(ids, dtype=np.int64)
+def _places(ids: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Place of every id among the ascending `known` ones, int32; -1 where it is not there."""
+    places = np.full(len(ids), -1, dtype=np.int32)
+    for start in range(0, len(ids) if len(known) else 0, BLOCK):
+        block = ids[start : start + BLOCK]
+        near = np.searchsorted(known, block).clip(max=len(known) - 1)
+        places[start : start + BLOCK] = np.where(known[near] == block, near, -1)
+    return places
 
 
-def _refuse_twice(ids: np.ndarray, file: Path, what: str) -> None:
-    values, counts = np.unique(ids, return_counts=True)
-    if (counts > 1).any():
-        raise BadInput(
-            f"{file}: {what} ids used more than once: {_some(values[counts > 1])}; give every {what} its own"
-        )
+def _without(ids: pd.Series, known: pd.Series) -> np.ndarray:
+    """Rows of ids that are not among the `known` ones."""
+    return np.flatnonzero(_places(ids.to_numpy(), np.sort(known.to_numpy())) < 0)
 
 
-def _some(values: Iterable[Any], limit: int = 5) -> str:
-    shown = [str(v) for v in values]
-    return ", ".join(shown[:limit]) + (f" and {len(shown) - limit} more" if len(shown) > limit else "")
+def _repeats(ids: pd.Series) -> np.ndarray:
+    """Rows of ids that came before. Sorting takes less memory than a hash table, and there are rarely any."""
+    ordered = np.sort(ids.to_numpy())
+    if not (ordered[1:] == ordered[:-1]).any():
+        return np.empty(0, dtype=np.int64)
+    return np.flatnonzero(ids.duplicated())
+
+
+def _collide(ids: Iterable[pd.Series]) -> bool:
+    """Whether two files share an id; none holds one twice."""
+    columns = list(ids)
+    return len(columns) > 1 and len(_repeats(pd.concat(columns, ignore_index=True))) > 0
+
+
+def _take(files: list[CocoFile], part: str) -> pd.DataFrame:
+    """One table of all files; theirs are given free."""
+    tables = [getattr(file, part) for file in files]
+    for file in files:
+        setattr(file, part, pd.DataFrame())
+    return tables[0] if len(tables) == 1 else pd.concat(tables, ignore_index=True)
+
+
+def _each(files: OneOrMore) -> tuple[str, ...]:
+    return (files,) if isinstance(files, str) else files

@@ -8,6 +8,9 @@ unlabeled.
 from __future__ import annotations
 
 import os
+import posixpath
+import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
@@ -22,6 +25,7 @@ from scantling.data.source import Source, SourceParams
 from scantling.stage import BadInput
 
 CSV_COLUMNS = ["file_name", "class", *XYXY]
+FAR = 1e9  # px; a coordinate beyond it is a mistake, and may be none that float32 has
 
 
 class FolderParams(SourceParams):
@@ -36,37 +40,33 @@ class FolderParams(SourceParams):
 
 
 def read(params: FolderParams, found: Findings) -> Source:
-    """All images below `root`, by name; ids are 1, 2, 3, ... in that order, and in the order of the rows for boxes."""
+    """All images below `root`, by name; ids are 1, 2, 3, ... in that order, and in the order of the rows for boxes.
+
+    An image that has a row but no file is listed too: the check says that the file is missing.
+    """
     root = Path(params.root)
-    names = _image_names(root)
-    rows = _rows(root / params.boxes) if params.boxes else pd.DataFrame(columns=CSV_COLUMNS)
-    lost = rows[~rows.file_name.isin(names)]
-    if len(lost):
-        raise BadInput(
-            f"{root / str(params.boxes)}: {lost.file_name.nunique()} images have boxes but no file below {root}, e.g. "
-            f"{lost.file_name.iloc[0]!r}; put them there or remove the rows"
-        )
+    there = image_names(root)
+    if params.boxes:
+        rows = _rows(root / params.boxes, set(there), params.classes, found)
+    else:
+        rows = pd.DataFrame(columns=CSV_COLUMNS)
+    names = sorted({*there, *rows.file_name})
     ids = pd.Series(np.arange(1, len(names) + 1), index=names)
     images = pd.DataFrame({"image_id": ids.to_numpy(), "file_name": names, "width": 0, "height": 0})
     images["subset"] = np.where(images.file_name.isin(rows.file_name), "train", "unlabeled")
 
     boxes = rows[rows["class"] != ""].reset_index(drop=True)
     classes = params.classes or tuple(sorted(boxes["class"].unique()))
-    unknown = sorted(set(boxes["class"]) - set(classes))
-    if unknown:
-        raise BadInput(
-            f"{root / str(params.boxes)}: class {unknown[0]!r} is not in `classes` ({', '.join(classes)}); "
-            "add it there or correct the rows"
-        )
     if not classes:
+        found.refuse(params.name)  # the reason, where all boxes had to be dropped
         raise BadInput(
-            f"{root}: no box and no class is given; name a CSV file with `boxes` (columns {', '.join(CSV_COLUMNS)})"
+            f"{root}: no box and no class is given; name a CSV file with `boxes` (columns {', '.join(CSV_COLUMNS)}) "
+            "or list `classes`"
         )
-    labels = boxes["class"].map({name: i for i, name in enumerate(classes)}).astype("int32")
-    found = boxes.assign(
+    boxes = boxes.assign(
         box_id=np.arange(1, len(boxes) + 1),
         image_id=boxes.file_name.map(ids).astype("int64"),
-        label=labels,
+        label=boxes["class"].map({name: i for i, name in enumerate(classes)}).astype("int32"),
         area=np.nan,
         crowd=False,
         difficult=False,
@@ -79,43 +79,82 @@ def read(params: FolderParams, found: Findings) -> Source:
         classes=tuple(classes),
         category_ids=tuple(range(1, len(classes) + 1)),
         images=images,
-        boxes=table(found, BOX_COLUMNS),
+        boxes=table(boxes, BOX_COLUMNS),
     ).tidy()
 
 
-def _image_names(root: Path) -> list[str]:
-    """Relative names of the image files below `root`, sorted; hidden files and folders are passed over."""
-    if not root.is_dir():
-        raise BadInput(f"{root}: there is no such folder; correct `root` in the data parameters")
-    names = []
-    for folder, below, files in os.walk(root):
-        below[:] = sorted(d for d in below if not d.startswith("."))
-        inside = Path(folder).relative_to(root)
-        names += [(inside / f).as_posix() for f in files if not f.startswith(".") and f.lower().endswith(SUFFIXES)]
+def image_names(root: Path, inside: str = ".") -> list[str]:
+    """Names, relative to `root`, of the image files below its folder `inside`, sorted; links to folders are followed.
+
+    Hidden files and folders are passed over. Raises BadInput where there is no such folder or no image in it.
+    """
+    top = root / inside
+    if not top.is_dir():
+        raise BadInput(f"{top}: there is no such folder; correct the data parameters")
+    names, seen = [], set()
+    for folder, below, files in os.walk(top, followlinks=True):
+        real = os.path.realpath(folder)
+        below[:] = [] if real in seen else sorted(d for d in below if not d.startswith("."))  # links may form a ring
+        if real not in seen:
+            start = posixpath.normpath(os.path.relpath(folder, root))
+            names += [posixpath.normpath(f"{start}/{f}") for f in files if _is_image(f)]
+        seen.add(real)
     if not names:
-        raise BadInput(f"{root}: holds no image ({', '.join(SUFFIXES)}); correct `root` in the data parameters")
-    return sorted(names)
+        raise BadInput(f"{top}: holds no image ({', '.join(SUFFIXES)}); correct the data parameters")
+    return sorted(printable(names, top))
 
 
-def _rows(file: Path) -> pd.DataFrame:
-    """The CSV with text file names and classes ("" where empty) and float64 corners."""
+def printable(names: Iterable[str], where: Path) -> list[str]:
+    """`names`; raises BadInput where one has control characters or bytes that are no UTF-8: no table can hold it."""
+    names = list(names)
+    for name in names:
+        if not name.isprintable():
+            raise BadInput(f"{where}: the file name {ascii(name)} has characters that no table can hold; rename it")
+    return names
+
+
+def _is_image(name: str) -> bool:
+    return not name.startswith(".") and name.lower().endswith(SUFFIXES)
+
+
+def _rows(file: Path, there: set[str], classes: tuple[str, ...], found: Findings) -> pd.DataFrame:
+    """The CSV with text file names and classes ("": no box, or none that can be used), float64 corners."""
     if not file.is_file():
         raise BadInput(f"{file}: there is no such file; correct `boxes` in the data parameters")
     try:
-        rows = pd.read_csv(file, dtype=str, keep_default_na=False, skipinitialspace=True)
-    except (ValueError, UnicodeDecodeError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # rows longer than the header
+            rows = pd.read_csv(
+                file, dtype=str, keep_default_na=False, skipinitialspace=True, encoding="utf-8-sig", index_col=False
+            )
+    except (ValueError, pd.errors.ParserWarning) as error:
         raise BadInput(f"{file}: not readable as CSV ({' '.join(str(error).split())}); write it as UTF-8") from None
     missing = [c for c in CSV_COLUMNS if c not in rows.columns]
     if missing:
         raise BadInput(
             f"{file}: column {', '.join(missing)} is missing; the first line must be {','.join(CSV_COLUMNS)}"
         )
-    corners = rows[XYXY].apply(pd.to_numeric, errors="coerce").astype("float64")
-    wrong = (rows["class"] != "") & ~np.isfinite(corners).all(axis=1)
-    if wrong.any():
-        line = int(np.flatnonzero(wrong)[0])
-        raise BadInput(
-            f"{file}: {int(wrong.sum())} rows have a corner that is not a finite number, e.g. line {line + 2}: "
-            f"{','.join(rows[CSV_COLUMNS].iloc[line])}; write x1, y1, x2, y2 in pixels"
-        )
-    return rows[["file_name", "class"]].join(corners)
+    rows = rows[CSV_COLUMNS].fillna("")  # NaN: rows shorter than the header
+    written = rows.copy()
+
+    def lines(which: pd.Series) -> list[str]:
+        return [f"{file.name} line {at + 2}: {','.join(row)}" for at, *row in written[which].itertuples()]
+
+    rows["class"] = rows["class"].str.strip()
+    rows["file_name"] = [name if name in there else _tidy(name) for name in rows.file_name]
+    rows = rows.assign(**{c: pd.to_numeric(rows[c], errors="coerce").astype("float64") for c in XYXY})
+    printable(rows.file_name, file)
+    nameless = rows.file_name == ""
+    found.add("box_without_image", lines(nameless))
+    boxed = (rows["class"] != "") & ~nameless
+    wrong = boxed & ~(rows[XYXY].abs() < FAR).all(axis=1)  # NaN is not
+    found.add("box_not_numbers", lines(wrong))
+    unknown = boxed & ~wrong & ~rows["class"].isin(classes) & bool(classes)
+    found.add("unknown_category", lines(unknown))
+    rows.loc[wrong | unknown, "class"] = ""
+    return rows[~nameless].reset_index(drop=True)
+
+
+def _tidy(name: str) -> str:
+    """A file name as a path with plain slashes; "" where there is none."""
+    return posixpath.normpath(name.strip().replace("\\", "/")) if name.strip() else ""

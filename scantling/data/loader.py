@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -13,29 +15,59 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from scantling import boxes as box_ops
-from scantling.augment import views
+from scantling.augment import batched, views
+from scantling.augment.plan import Plan
 from scantling.augment.views import ViewParams
 from scantling.data import images, sampler
 from scantling.data.index import XYXY
 from scantling.target import Batch, Target
 
-Views = dict[str, Batch]  # by view name: labeled, weak, strong
+Views = dict[str, Batch]  # by view name: labeled, weak, strong, raw
+ViewsOn = Literal["workers", "device"]
 
 
 @dataclass(frozen=True)
 class TrainingStep:
-    """What one step sees. Each side is empty ({}) when the step has no such image or the method wants no view of it."""
+    """What one step (or one part of it) sees.
+
+    Each side is empty ({}) when the step has no such image or the method wants no view of it.
+    step    number of the optimizer step, from 0
+    shares  of each side, the part of the step's images that the processes have here together: 1 unless accumulated
+    """
 
     labeled: Views
     unlabeled: Views
+    step: int = 0
+    shares: dict[str, float] = field(default_factory=dict)
+
+    def to(self, device: torch.device | str) -> TrainingStep:
+        """Everything on the device; views that are still to be made (`Pending`) are made there."""
+
+        def there(side: Views) -> Views:
+            return {name: view.to(device) for name, view in side.items()}
+
+        return replace(self, labeled=there(self.labeled), unlabeled=there(self.unlabeled))
+
+    def pin_memory(self) -> TrainingStep:
+        """Pixels in memory that a GPU reads from directly; the DataLoader asks for it."""
+
+        def pinned(side: Views) -> Views:
+            return {name: replace(view, images=view.images.pin_memory()) for name, view in side.items()}
+
+        return replace(self, labeled=pinned(self.labeled), unlabeled=pinned(self.unlabeled))
+
+    def __len__(self) -> int:
+        """Images, however many views."""
+        return sum(len(next(iter(side.values()))) for side in (self.labeled, self.unlabeled) if side)
 
 
 @dataclass(frozen=True)
 class Pool:
-    """The training images of a split: ids, files, and the boxes that may be seen."""
+    """The training images of a split: ids, files, sizes, and the boxes that may be seen."""
 
     root: Path
     files: dict[int, str]
+    sizes: dict[int, tuple[int, int]]  # image id -> (height, width) of the file
     wide: set[int]
     labeled: list[int]
     unlabeled: list[int]
@@ -56,6 +88,7 @@ class Pool:
         return cls(
             root=root,
             files=dict(zip(seen["image_id"].astype(int), seen["file_name"], strict=True)),
+            sizes=dict(zip(seen["image_id"].astype(int), zip(seen["height"], seen["width"], strict=True), strict=True)),
             wide=set(seen.loc[seen["width"] > seen["height"], "image_id"].astype(int)),
             labeled=[i for i in labeled if keep_empty or i in boxes],
             unlabeled=sorted(int(i) for i in split.loc[~split["labeled"], "image_id"].unique()),
@@ -84,38 +117,49 @@ def seen_boxes(
     return inside[visible], labels[visible], inside[~visible & box_ops.has_area(inside)]
 
 
-class _ViewDataset(Dataset[tuple[str, dict[str, tuple[Tensor, Tensor, Target]], int]]):
-    """Views of one image for (kind, image id, step, position); the draw depends on nothing else."""
+class Request(NamedTuple):
+    """One image of a step: what is asked of the loader's workers."""
+
+    kind: Literal["labeled", "unlabeled"]
+    image_id: int
+    step: int
+    position: int  # in the whole step, over all processes
+    share: float  # see TrainingStep
+
+
+class _ViewDataset(Dataset[tuple[Request, Any]]):
+    """Views of one image; the draw depends on (seed, step, position, image id) and nothing else."""
 
     def __init__(
-        self, pool: Pool, params: ViewParams, wanted: dict[str, tuple[str, ...]], seed: int, min_visible: float
+        self,
+        pool: Pool,
+        params: ViewParams,
+        wanted: dict[str, tuple[str, ...]],
+        seed: int,
+        min_visible: float,
+        views_on: ViewsOn,
     ):
         self.pool, self.params, self.wanted, self.seed, self.min_visible = pool, params, wanted, seed, min_visible
+        self.views_on = views_on
 
-    def __getitem__(self, request: tuple[str, int, int, int]):  # type: ignore[override]
-        kind, image_id, step, position = request
-        image = images.decode(self.pool.root / self.pool.files[image_id])
-        rng = views.seeded(self.seed, step, position, image_id)
-        made: dict[str, tuple[Tensor, Tensor, Target]] = {}
-        placed: tuple[Tensor, Tensor] | None = None
-        for name in self.wanted[kind]:
-            view = getattr(self.params, name)
-            if view.same_geometry and placed is not None:
-                seen, matrix = views.paint(*placed, view, rng)
-            elif name == "weak":
-                seen, matrix = views.make(image, view, rng)
-                placed = seen, matrix
-            else:
-                seen, matrix = views.make(image, view, rng)
-            made[name] = (seen, matrix, self._target(kind, image_id, matrix, seen))
-        return kind, made, image_id
+    def __getitem__(self, request: Request) -> tuple[Request, Any]:  # type: ignore[override]
+        image = images.decode(self.pool.root / self.pool.files[request.image_id])
+        size, boxes = (image.shape[1], image.shape[2]), self.pool.truth(request.image_id)[0]
+        names, seed = self.wanted[request.kind], (self.seed, request.step, request.position, request.image_id)
+        plans = views.plans(self.params, names, size, seed, boxes)
+        targets = {name: self._target(request, plans[name], views.torch_seed(*seed, i)) for i, name in enumerate(names)}
+        if self.views_on == "device":
+            return request, {name: (image, views.chain(plans, name), target) for name, target in targets.items()}
+        seen = views.apply_all(image, plans)
+        return request, {name: (seen[name], plans[name].matrix, targets[name]) for name in names}
 
-    def _target(self, kind: str, image_id: int, matrix: Tensor, view: Tensor) -> Target:
-        if kind == "unlabeled":
-            return Target.empty()
-        size = (view.shape[1], view.shape[2])
-        boxes, labels, rest = seen_boxes(*self.pool.truth(image_id), matrix, size, self.min_visible)
-        return Target.of(boxes, labels, ignore=rest)
+    def _target(self, request: Request, plan: Plan, seed: int) -> Target:
+        """The boxes in a view, and the seed of what is drawn in it."""
+        if request.kind == "unlabeled":
+            return Target.empty(seed=seed)
+        truth = self.pool.truth(request.image_id)
+        boxes, labels, rest = seen_boxes(*truth, plan.matrix, plan.size, self.min_visible)
+        return Target.of(boxes, labels, ignore=rest, seed=seed)
 
 
 def collate(samples: Sequence[tuple[Tensor, Tensor, Target]], image_ids: Sequence[int]) -> Batch:
@@ -134,28 +178,45 @@ def collate(samples: Sequence[tuple[Tensor, Tensor, Target]], image_ids: Sequenc
     )
 
 
-def _collate_step(samples: list[tuple[str, dict[str, tuple[Tensor, Tensor, Target]], int]]) -> TrainingStep:
-    sides: dict[str, Views] = {}
+def _collate_step(samples: list[tuple[Request, Any]], views_on: ViewsOn) -> TrainingStep:
+    sides: dict[str, Any] = {}
+    join = collate if views_on == "workers" else batched.collate
     for side in ("labeled", "unlabeled"):
-        own = [(made, image_id) for kind, made, image_id in samples if kind == side]
+        own = [(made, request.image_id) for request, made in samples if request.kind == side]
         names = list(own[0][0]) if own else []
-        sides[side] = {name: collate([m[name] for m, _ in own], [i for _, i in own]) for name in names}
-    return TrainingStep(**sides)
+        sides[side] = {name: join([made[name] for made, _ in own], [i for _, i in own]) for name in names}
+    shares = {request.kind: request.share for request, _ in samples}
+    return TrainingStep(**sides, step=samples[0][0].step, shares=shares)
 
 
 class _Requests:
-    """Batch sampler: the requests of steps first..last-1, skipping the earlier ones."""
+    """Batch sampler: the requests of steps first..last-1, skipping the earlier ones.
 
-    def __init__(self, stream: Iterator[sampler.StepImages], first: int, last: int):
+    A step is cut into `accumulate` parts that follow each other, and each part into slices, one for each process.
+    """
+
+    def __init__(
+        self, stream: Iterator[sampler.StepImages], first: int, last: int, accumulate: int, rank: int, world: int
+    ):
         self.stream, self.first, self.last = stream, first, last
+        self.accumulate, self.rank, self.world = accumulate, rank, world
 
-    def __iter__(self) -> Iterator[list[tuple[str, int, int, int]]]:
+    def __iter__(self) -> Iterator[list[Request]]:
         for step in range(self.last):
             chosen = next(self.stream)
             if step < self.first:
                 continue
-            requests = [("labeled", i) for i in chosen.labeled] + [("unlabeled", i) for i in chosen.unlabeled]
-            yield [(kind, image_id, step, position) for position, (kind, image_id) in enumerate(requests)]
+            sides = {"labeled": chosen.labeled, "unlabeled": chosen.unlabeled}
+            for number in range(self.accumulate):
+                yield list(self._part(sides, step, number))
+
+    def _part(self, sides: dict[Any, list[int]], step: int, number: int) -> Iterator[Request]:
+        before = 0
+        for kind, ids in sides.items():
+            common = sampler.part(range(len(ids)), number, self.accumulate)
+            for i in sampler.part(common, self.rank, self.world):
+                yield Request(kind, ids[i], step, before + i, len(common) / len(ids))
+            before += len(ids)
 
 
 def training_steps(
@@ -170,16 +231,25 @@ def training_steps(
     seed: int,
     workers: int = 0,
     min_visible: float = 0.0,
+    views_on: ViewsOn = "workers",
+    accumulate: int = 1,
+    rank: int = 0,
+    world: int = 1,
 ) -> Iterator[TrainingStep]:
-    """Steps first..last-1 of `stream` as views; the same for any number of workers."""
+    """Steps first..last-1 of `stream` as views; the same for any number of workers.
+
+    Each step comes in `accumulate` parts, and of each part comes what process `rank` of `world` has to do.
+    views_on: device leaves resizing, warping and color to `TrainingStep.to(device)`.
+    """
     wanted = {"labeled": labeled_views, "unlabeled": unlabeled_views}
-    dataset = _ViewDataset(pool, params, wanted, seed, min_visible)
+    views.check(params, labeled_views + unlabeled_views)
+    dataset = _ViewDataset(pool, params, wanted, seed, min_visible, views_on)
     return iter(
         DataLoader(
             dataset,
-            batch_sampler=_Requests(stream, first, last),  # type: ignore[arg-type]
+            batch_sampler=_Requests(stream, first, last, accumulate, rank, world),  # type: ignore[arg-type]
             num_workers=workers,
-            collate_fn=_collate_step,
+            collate_fn=partial(_collate_step, views_on=views_on),
             pin_memory=torch.cuda.is_available(),
             persistent_workers=False,
         )

@@ -22,6 +22,11 @@ class StepImages:
     unlabeled: list[int]
 
 
+def part(items: range, number: int, parts: int) -> range:
+    """One of `parts` slices of `items` that differ by one at most; together, in order, they are `items`."""
+    return items[number * len(items) // parts : (number + 1) * len(items) // parts]
+
+
 class Queue:
     """Items in random order, each once a pass; a new permutation whenever it runs short."""
 
@@ -54,30 +59,33 @@ def steps(
     unlabeled_per_step: int,
     seed: int,
     sampling: Sampling = "fixed",
+    groups: int = 1,
     wide: set[int] | None = None,
 ) -> Iterator[StepImages]:
-    """An endless stream of steps.
+    """An endless stream of steps, the same whatever number of processes shares it.
 
-    by_probability: the two counts are drawn anew, their sum and mean ratio kept (the reference's behavior).
-    wide: ids of images wider than high; when given, a step takes images of one aspect group where it can, groups
-    in proportion to their size, so that little is padded. A kind missing in a group comes from the other one.
+    by_probability: the two counts are drawn anew in each of `groups` parts of the batch (the GPUs of the reference,
+    each of which has at least one image of each kind); their sum is kept.
+    wide: ids of images wider than high; when given, a step takes images of one shape where it can, shapes in
+    proportion to their number, so that little is padded. A kind missing in a shape comes from the other one.
     """
     rng = np.random.default_rng(np.random.SeedSequence([seed, 0x5A3]))
-    groups = [set(labeled) | set(unlabeled)]
+    shapes = [set(labeled) | set(unlabeled)]
     if wide is not None:
-        groups = [g for g in (groups[0] & wide, groups[0] - wide) if g] or groups
-    share = np.array([len(g) for g in groups]) / max(1, sum(len(g) for g in groups))
+        shapes = [g for g in (shapes[0] & wide, shapes[0] - wide) if g] or shapes
+    share = np.array([len(g) for g in shapes]) / max(1, sum(len(g) for g in shapes))
 
     def queues(pool: Sequence[int]) -> list[Queue]:
-        found = [Queue([i for i in pool if i in g], rng) for g in groups]
+        found = [Queue([i for i in pool if i in g], rng) for g in shapes]
         return [q if q.items else max(found, key=lambda other: len(other.items)) for q in found]
 
     labeled_queues, unlabeled_queues = queues(labeled), queues(unlabeled)
     batch = labeled_per_step + unlabeled_per_step
     while True:
-        group = int(rng.choice(len(groups), p=share)) if len(groups) > 1 else 0
+        shape = int(rng.choice(len(shapes), p=share)) if len(shapes) > 1 else 0
         taken = labeled_per_step
         if sampling == "by_probability" and labeled_per_step and unlabeled_per_step:
-            taken = labeled_count(batch, labeled_per_step / batch, rng)
+            sizes = [len(part(range(batch), g, groups)) for g in range(groups)]
+            taken = sum(labeled_count(size, labeled_per_step / batch, rng) for size in sizes)
         rest = batch - taken if unlabeled_per_step else 0
-        yield StepImages(labeled_queues[group].take(taken), unlabeled_queues[group].take(rest))
+        yield StepImages(labeled_queues[shape].take(taken), unlabeled_queues[shape].take(rest))

@@ -22,6 +22,8 @@ class SourceParams(Params):
 
     name: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=64)
     root: str
+    unlabeled: str | None = Field(None, description="folder below `root`: images without annotations, subset unlabeled")
+    watch: str | None = Field(None, description="file or folder whose change makes the data set stale, else `root`")
     val_share: float = Field(0.0, ge=0, le=0.9)
     test_share: float = Field(0.0, ge=0, le=0.9)
     verify: Literal["decode", "header", "none"] = "decode"

@@ -1,25 +1,23 @@
 """Sparse annotation: protocols that hide single boxes and leave every image in training.
 
-Random order is the order of SHA-256("seed|protocol|box id"), so a choice depends on nothing but these three: not on
-the order of the rows, on the other images or on the number of processes. The share is not part of the hash: what a
-lower share hides, a higher one hides too. The protocols' authors publish files, no generators: splits made here are
-equivalent to theirs, never identical.
+Random order is that of order.py, by the hash of (seed, protocol, box id): what a lower share hides, a higher one hides
+too. The protocols' authors publish files, no generators (but for keep1): splits made here are equivalent to theirs,
+never identical. Definitions and roundings: docs/splits.md.
 """
 
 from __future__ import annotations
 
-import hashlib
 from typing import Literal
 
 import numpy as np
-import pandas as pd
 from pydantic import Field
 
-from scantling.params import Params
+from scantling.data.choice import Choice, ProtocolParams, Truth
+from scantling.data.order import hash_order, rank
 
 
-class SparseParams(Params):
-    """`allow_missing_class`: False refuses a split in which a class of the training images keeps no box."""
+class SparseParams(ProtocolParams):
+    """A class that loses its last box is refused unless allowed."""
 
     allow_missing_class: bool = False
 
@@ -61,77 +59,62 @@ class Keep1Params(SparseParams):
 AnySparse = DropParams | Missing50Params | EasyHardParams | ExtremeParams | Keep1Params
 
 
-def keep(boxes: pd.DataFrame, params: AnySparse, seed: int) -> np.ndarray:
-    """(N,) bool, which of the boxes (columns box_id, image_id, label; no crowds; in file order) stay visible."""
-    image, label = boxes.image_id.to_numpy(), boxes.label.to_numpy()
-    one = np.zeros(len(boxes), dtype=np.int64)  # all boxes as one group
-    if isinstance(params, Keep1Params) and params.select == "first":
-        return ~boxes.duplicated(["image_id", "label"]).to_numpy()
+def choose(truth: Truth, params: AnySparse, fold: int) -> Choice:
+    """Every image of subset train is labeled, with some of its boxes. `fold` is the seed."""
+    return Choice(truth.train, within(truth, truth.of_train, params, fold), complete=False)
 
-    order = hash_order(boxes.box_id.to_numpy(), params.protocol, seed)
+
+def within(truth: Truth, seen: np.ndarray, params: AnySparse, fold: int) -> np.ndarray:
+    """(N,) bool, which of the boxes in the mask `seen` stay visible; the others count for nothing."""
+    columns = (truth.box_id, truth.at, truth.label, truth.row)
+    if seen.all():
+        return keep(*columns, params, fold)
+    visible = np.zeros(len(seen), dtype=bool)
+    visible[seen] = keep(*(column[seen] for column in columns), params, fold)
+    return visible
+
+
+def keep(
+    box_id: np.ndarray, image: np.ndarray, label: np.ndarray, row: np.ndarray, params: AnySparse, seed: int
+) -> np.ndarray:
+    """(N,) bool, which of N boxes (no crowds) stay visible.
+
+    image  numbers 0..I-1 of the images;  label  0..C-1;  row  numbers that ascend in the order of the file
+    """
+    pair = image.astype(np.int64) * (int(label.max(initial=0)) + 1) + label
+    if isinstance(params, Keep1Params):
+        first = params.select == "first"
+        return rank(np.argsort(row) if first else hash_order(box_id, "keep1", seed), pair)[0] == 0
+
+    order = hash_order(box_id, params.protocol, seed)
     match params:
         case DropParams(protocol="drop_dataset", percent=p):
-            return rank(order, one) >= size(one) * p // 100
+            return _without(order[: len(order) * p // 100], len(order))
         case DropParams(protocol="drop_category", percent=p):
-            n = size(label)
-            return rank(order, label) >= np.minimum(n * p // 100, n - 1)
+            place, n = rank(order, label)
+            return place >= np.minimum(n * p // 100, n - 1)
         case DropParams(percent=p):
-            n = size(image, label)
+            place, n = rank(order, pair)
             kept = np.maximum(1, (2 * n * (100 - p) + 100) // 200)  # halves are rounded up
-            return rank(order, image, label) >= n - kept
-        case Missing50Params(unit=unit):
-            group = label if unit == "category" else one
-            return rank(order, group) >= size(group) // 2
+            return place >= n - kept
+        case Missing50Params(unit="dataset"):
+            return _without(order[: len(order) // 2], len(order))
+        case Missing50Params():
+            place, n = rank(order, label)
+            return place >= n // 2
         case EasyHardParams(guard=guard):
-            n = size(image)
+            n = np.bincount(image)[image]
             wanted = np.minimum(1, n - 1) if params.protocol == "easy" else n // 2
             if guard == "image":
-                return rank(order, image) >= wanted
-            spared = rank(order, image, label) == 0
-            return spared | (rank(order, image, spared) >= wanted)
+                return rank(order, image)[0] >= wanted
+            spared = rank(order, pair)[0] == 0
+            return spared | (rank(order, image * 2 + spared)[0] >= wanted)
         case ExtremeParams():
-            return rank(order, image) == 0
-        case Keep1Params():
-            return rank(order, image, label) == 0
+            return rank(order, image)[0] == 0
 
 
-def hash_order(box_ids: np.ndarray, protocol: str, seed: int) -> np.ndarray:
-    """(N,) int64, indices that sort the boxes by the first 64 bits of their hash, ties by id."""
-    start = hashlib.sha256(f"{seed}|{protocol}|".encode())
-
-    def first_bits(box_id: int) -> bytes:
-        seen = start.copy()
-        seen.update(b"%d" % box_id)
-        return seen.digest()[:8]
-
-    bits = np.frombuffer(b"".join(map(first_bits, box_ids.tolist())), dtype=">u8")
-    return np.lexsort((box_ids, bits))
-
-
-def rank(order: np.ndarray, *groups: np.ndarray) -> np.ndarray:
-    """(N,) int64, place 0, 1, ... of each box among the boxes of its group, in `order`."""
-    sequence = np.lexsort((np.argsort(order), *groups))
-    places = np.arange(len(order))
-    starts = _borders([g[sequence] for g in groups])
-    result = np.empty(len(order), dtype=np.int64)
-    result[sequence] = places - np.maximum.accumulate(np.where(starts, places, 0))
-    return result
-
-
-def size(*groups: np.ndarray) -> np.ndarray:
-    """(N,) int64, number of boxes in the group of each box."""
-    sequence = np.lexsort(groups)
-    starts = np.flatnonzero(_borders([g[sequence] for g in groups]))
-    counts = np.diff(np.append(starts, len(sequence)))
-    result = np.empty(len(sequence), dtype=np.int64)
-    result[sequence] = np.repeat(counts, counts)
-    return result
-
-
-def _borders(groups: list[np.ndarray]) -> np.ndarray:
-    """(N,) bool, where a new group starts in sorted values."""
-    first = np.zeros(len(groups[0]), dtype=bool)
-    first[:1] = True
-    for values in groups:
-        first[1:] |= values[1:] != values[:-1]
-    return first
+def _without(hidden: np.ndarray, n: int) -> np.ndarray:
+    """(n,) bool, all but these."""
+    visible = np.ones(n, dtype=bool)
+    visible[hidden] = False
+    return visible

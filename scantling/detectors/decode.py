@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torchvision.models.detection._utils import BoxCoder
 from torchvision.ops import batched_nms, clip_boxes_to_image
 
+from scantling.detectors.settings import DetectParams
 from scantling.target import Detections
 
 
@@ -18,49 +18,43 @@ def select(
     labels: Tensor,
     probabilities: Tensor,
     size: tuple[int, int] | None,
-    *,
-    nms_iou: float,
-    limit: int,
+    rule: DetectParams,
 ) -> Detections:
-    """Class-wise NMS, then at most `limit` best; boxes (N, 4), scores (N,), labels (N,), probabilities (N, C).
+    """NMS, then the best; boxes (N, 4), scores (N,), labels (N,), probabilities (N, C). `score_threshold` is not used.
 
     With a size (height, width) the surviving boxes are clipped to it, and those without area dropped.
     """
-    kept = batched_nms(boxes, scores, labels, nms_iou)
+    kept = batched_nms(boxes, scores, labels if rule.class_wise_nms else torch.zeros_like(labels), rule.nms_iou)
     if size is not None:
         boxes = clip_boxes_to_image(boxes, size)
         kept = kept[has_area(boxes[kept])]
-    kept = kept[:limit]
+    kept = kept[: rule.limit]
     return Detections(boxes[kept], scores[kept], labels[kept], probabilities[kept])
 
 
-def has_area(boxes: Tensor) -> Tensor:
-    """(N,) bool: width and height are > 0."""
-    return (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+def has_area(boxes: Tensor, least: float = 0.0) -> Tensor:
+    """(N,) bool: width and height are > least."""
+    return ((boxes[:, 2:] - boxes[:, :2]) > least).all(dim=1)
 
 
-def candidates(
-    logits: Sequence[Tensor],
-    deltas: Sequence[Tensor],
-    anchors: Sequence[Tensor],
-    coder: BoxCoder,
-    *,
-    score_threshold: float,
-    per_level: int,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Single-stage outputs of one image before NMS: boxes (N, 4) NOT clipped, scores (N,), labels (N,), probabilities
-    (N, C) of the anchor.
+def best_pairs(
+    ranks: Tensor, counts: Sequence[int], per_level: int, valid: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Of ranks (B, R, C) the best pairs (place, class) of each level: their ranks, places 0..R-1 and classes, (B, K).
 
-    Per level logits (R, C), deltas (R, 4), anchors (R, 4). Per level the best `per_level` pairs (anchor, class), at
-    most as many as the level has anchors, are kept if their sigmoid score is > score_threshold (Co-mining section 4).
+    counts: places of each level, R in all. A level gives `per_level` pairs, at most as many as it has places (Co-mining
+    section 4, Co-Student section 5). Only places with `valid` (B, R) count; pairs beyond have rank -inf.
     """
-    found = []
-    for level_logits, level_deltas, level_anchors in zip(logits, deltas, anchors, strict=True):
-        p = level_logits.sigmoid()
-        scores, pairs = p.flatten().topk(min(per_level, len(p)))
-        passed = scores > score_threshold
-        scores, pairs = scores[passed], pairs[passed]
-        rows, labels = pairs // p.shape[1], pairs % p.shape[1]
-        found.append((coder.decode_single(level_deltas[rows], level_anchors[rows]), scores, labels, p[rows]))
-    boxes, scores, labels, probabilities = (torch.cat(column) for column in zip(*found, strict=True))
-    return boxes, scores, labels, probabilities
+    found, start, classes = [], 0, ranks.shape[2]
+    for level in ranks.split(list(counts), dim=1):
+        inside = None if valid is None else valid[:, start : start + level.shape[1]]
+        if inside is not None:
+            level = level.masked_fill(~inside[..., None], -torch.inf)
+        values, pairs = level.flatten(1).topk(min(per_level, level.shape[1]), dim=1)
+        if inside is not None:
+            beyond = torch.arange(values.shape[1], device=values.device) >= inside.sum(dim=1, keepdim=True)
+            values = values.masked_fill(beyond, -torch.inf)
+        found.append((values, pairs // classes + start, pairs % classes))
+        start += level.shape[1]
+    values, rows, labels = (torch.cat(column, dim=1) for column in zip(*found, strict=True))
+    return values, rows, labels

@@ -16,10 +16,16 @@ from scantling.target import Detections, Target
 # about to use as background; gives (R,) factors 0..1 of their classification loss. Called without gradient.
 BackgroundWeight = Callable[[int, Tensor], Tensor]
 
+# class_loss(logits, labels, weights, shares): what a detector with a background class may be given instead of its own
+# formula, `losses.softmax_class_loss`, whose arguments these are.
+ClassLoss = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+
 
 @runtime_checkable
 class Detector(Protocol):
     classes: tuple[str, ...]
+    channels: int  # of every level of the features
+    has_proposals: bool  # True: a first stage offers regions to a second one
     has_background: bool  # True: class probabilities are a softmax with background; False: independent sigmoids
 
     def features(self, images: Tensor, sizes: Sequence[tuple[int, int]]) -> list[Tensor]:
@@ -36,8 +42,9 @@ class Detector(Protocol):
     ) -> dict[str, Tensor]:
         """Named scalar losses, each already normalised as the specification of the detector says.
 
-        Faster R-CNN: rpn_class, rpn_box, class, box. Single-stage: class, box.
-        Works in train and eval mode, with empty targets, and draws only from torch's global generator.
+        Faster R-CNN: rpn_class, rpn_box, class, box. Single-stage: class, box, and for FCOS centerness.
+        Works in train and eval mode, with empty targets, and draws from the targets' seeds, or from torch's global
+        generator where they have none. With a background class it takes `class_loss` as well.
         """
         ...
 
@@ -46,11 +53,16 @@ class Detector(Protocol):
         features: list[Tensor],
         sizes: Sequence[tuple[int, int]],
         *,
-        score_threshold: float = 0.05,
-        nms_iou: float = 0.5,
-        limit: int = 100,
+        score_threshold: float | None = None,
+        nms_iou: float | None = None,
+        limit: int | None = None,
     ) -> list[Detections]:
-        """Boxes with score > score_threshold after class-wise NMS, best first, at most `limit` per image."""
+        """Boxes with class probability > score_threshold after NMS, best first, at most `limit` per image; None: the
+        value of the detector's own parameters (`detect`).
+
+        `scores` are what boxes are sorted by: the class probability, in FCOS sqrt(class probability x centerness), so
+        lower than the threshold at times. `probabilities[i, labels[i]]` is the class probability in every detector.
+        """
         ...
 
     def score(
@@ -59,4 +71,15 @@ class Detector(Protocol):
         """For GIVEN boxes, per image: class probabilities (N, C) [softmax without the background column, so the
         background probability is 1 - row sum; or sigmoids] and refined boxes (N, C, 4), one per class, clipped.
         A class-agnostic detector repeats its box. Empty boxes give (0, C) and (0, C, 4)."""
+        ...
+
+    def propose(
+        self, features: list[Tensor], sizes: Sequence[tuple[int, int]], *, limit: int
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Per image at most `limit` boxes (P, 4) that may hold any object, clipped, and how sure that is (P,) 0..1,
+        best first. Single-stage: the best class counts, NMS over all classes."""
+        ...
+
+    def pooled(self, features: list[Tensor], boxes: Sequence[Tensor], cells: int) -> Tensor:
+        """(N, channels, cells, cells) float32 features of given boxes (N_i, 4), image after image."""
         ...

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torchvision.models.detection._utils import BoxCoder
 from torchvision.models.detection.faster_rcnn import TwoMLPHead
 
-from scantling.detectors.assign import assign, draw
+from scantling.detectors.assign import Rule, assign_images, draw
 from scantling.detectors.losses import box_loss, softmax_class_loss
 from scantling.detectors.pooling import pool
-from scantling.detectors.protocol import BackgroundWeight
+from scantling.detectors.protocol import BackgroundWeight, ClassLoss
+from scantling.detectors.settings import CoderParams
 from scantling.params import Params
 from scantling.target import Target
 
@@ -27,6 +27,7 @@ class RoiParams(Params):
     """The second stage."""
 
     positive_iou: float = Field(gt=0, le=1)  # below: background
+    append_truth: bool  # the truth boxes are RoIs too
     sampled: int = Field(ge=1)  # RoIs per image
     positive_fraction: float = Field(gt=0, le=1)  # at most
     pooled_cells: int = Field(ge=1)  # side of the pooled square
@@ -35,7 +36,7 @@ class RoiParams(Params):
     level_size_px: float = Field(gt=0)  # level = floor(log2(sqrt(w * h) / this)), held inside the pyramid
     width: int = Field(ge=1)  # units of the two layers
     class_specific_boxes: bool
-    coder_weights: tuple[float, float, float, float]  # 1 / standard deviations of the deltas x, y, w, h
+    coder: CoderParams
     smooth_l1_beta: float = Field(ge=0)  # in units of the deltas; 0 = L1
     focal_gamma: float = Field(ge=0)  # 0 = cross-entropy
 
@@ -66,17 +67,18 @@ class RoiStage(nn.Module):
 
     def __init__(self, params: RoiParams, channels: int, strides: Sequence[int], classes: int, ignore_iou: float):
         super().__init__()
-        self.params, self.strides, self.classes, self.ignore_iou = params, tuple(strides), classes, ignore_iou
+        self.params, self.strides, self.classes = params, tuple(strides), classes
+        self.rule = Rule(params.positive_iou, params.positive_iou, ignore_iou)
         self.layers = TwoMLPHead(channels * params.pooled_cells**2, params.width)
         self.class_logits = nn.Linear(params.width, classes + 1)
         self.box_deltas = nn.Linear(params.width, 4 * classes if params.class_specific_boxes else 4)
         for layer, spread in ((self.class_logits, 0.01), (self.box_deltas, 0.001)):  # Fast R-CNN, section 2.3
             nn.init.normal_(layer.weight, std=spread)
             nn.init.zeros_(layer.bias)
-        self.coder = BoxCoder(params.coder_weights)
+        self.coder = params.coder.make()
 
-    def forward(self, features: Sequence[Tensor], rois: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Class logits (R, C+1) and deltas (R, C, 4) (or (R, 1, 4) if class-agnostic) of each image's RoIs."""
+    def hidden(self, features: Sequence[Tensor], rois: Sequence[Tensor]) -> Tensor:
+        """(R, width) the two layers' output for each image's RoIs (R, 4)."""
         p = self.params
         pooled = pool(
             features,
@@ -87,7 +89,11 @@ class RoiStage(nn.Module):
             aligned=p.aligned,
             level_size=p.level_size_px,
         )
-        hidden = self.layers(pooled)
+        return self.layers(pooled)
+
+    def forward(self, features: Sequence[Tensor], rois: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Class logits (R, C+1) and deltas (R, C, 4) (or (R, 1, 4) if class-agnostic) of each image's RoIs."""
+        hidden = self.hidden(features, rois)
         return self.class_logits(hidden).float(), self.box_deltas(hidden).float().unflatten(1, (-1, 4))
 
     def decode(self, deltas: Tensor, rois: Tensor) -> Tensor:
@@ -95,29 +101,24 @@ class RoiStage(nn.Module):
         boxes = self.coder.decode_single(deltas.flatten(1), rois).unflatten(1, (-1, 4))
         return boxes.expand(-1, self.classes, -1)
 
-    def sample(self, proposals: Sequence[Tensor], targets: Sequence[Target], seen: Sequence[Tensor]) -> list[Sample]:
-        """Draw the RoIs of each image among its proposals and its truth boxes; `seen` (N,) bool says which count."""
-        p = self.params
-        rois = [torch.cat([r, t.boxes[s]]) for r, t, s in zip(proposals, targets, seen, strict=True)]
-        matched = [
-            assign(
-                r,
-                t.boxes[s],
-                t.ignore,
-                positive_iou=p.positive_iou,
-                negative_iou=p.positive_iou,
-                low_quality_iou=None,
-                ignore_iou=self.ignore_iou,
-            )
-            for r, t, s in zip(rois, targets, seen, strict=True)
-        ]
-        drawn = draw(matched, per_image=p.sampled, positive_fraction=p.positive_fraction)
+    def sample(
+        self, proposals: Sequence[Tensor], targets: Sequence[Target], seen: Sequence[Tensor], stream: int = 1
+    ) -> list[Sample]:
+        """Draw the RoIs of each image among its proposals and its truth boxes; `seen` (N,) bool says which count.
+
+        Another `stream` is another draw of the same image.
+        """
+        p, rois = self.params, list(proposals)
+        if p.append_truth:
+            rois = [torch.cat([r, t.boxes[s]]) for r, t, s in zip(proposals, targets, seen, strict=True)]
+        matched = assign_images(rois, targets, seen, self.rule)
+        seeds = [t.seed for t in targets]
+        drawn = draw(matched, per_image=p.sampled, positive_fraction=p.positive_fraction, seeds=seeds, stream=stream)
         samples = []
-        for r, m, t, s, (positive, negative) in zip(rois, matched, targets, seen, drawn, strict=True):
+        for r, m, t, (positive, negative) in zip(rois, matched, targets, drawn, strict=True):
             truth = m[positive]
-            samples.append(
-                Sample(r[torch.cat([positive, negative])], t.boxes[s][truth], t.labels[s][truth], t.weights[s][truth])
-            )
+            rows = torch.cat([positive, negative])
+            samples.append(Sample(r[rows], t.boxes[truth], t.labels[truth], t.weights[truth]))
         return samples
 
     def class_loss(
@@ -126,8 +127,9 @@ class RoiStage(nn.Module):
         samples: Sequence[Sample],
         targets: Sequence[Target],
         background_weight: BackgroundWeight | None,
+        formula: ClassLoss | None = None,
     ) -> Tensor:
-        """Scalar, see `losses.softmax_class_loss`; logits (R, C+1) of all samples in order."""
+        """Scalar, `formula` or `losses.softmax_class_loss`; logits (R, C+1) of all samples in order."""
         labels, weights, shares = [], [], []
         for i, (sample, target) in enumerate(zip(samples, targets, strict=True)):
             n = len(sample.negatives)
@@ -138,9 +140,8 @@ class RoiStage(nn.Module):
             labels += [sample.labels, sample.labels.new_full((n,), self.classes)]
             weights += [sample.weights, logits.new_full((n,), float(target.background))]
             shares += [logits.new_ones(len(sample.labels)), share]
-        return softmax_class_loss(
-            logits, torch.cat(labels), torch.cat(weights), torch.cat(shares), self.params.focal_gamma
-        )
+        given = logits, torch.cat(labels), torch.cat(weights), torch.cat(shares)
+        return softmax_class_loss(*given, self.params.focal_gamma) if formula is None else formula(*given)
 
     def box_loss(self, deltas: Tensor, samples: Sequence[Sample]) -> Tensor:
         """Scalar: (smooth) L1 of the positives' deltas (P of all images, C or 1, 4), divided by ALL sampled RoIs."""
@@ -155,5 +156,5 @@ class RoiStage(nn.Module):
             wanted,
             torch.cat([s.weights for s in samples]),
             beta=self.params.smooth_l1_beta,
-            normalizer=sum(len(s.rois) for s in samples),
+            count=sum(len(s.rois) for s in samples),
         )

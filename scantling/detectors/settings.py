@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, PositiveFloat
+from torchvision.models.detection._utils import BoxCoder
 
 from scantling.params import Params, ParamsError, check, read
 
@@ -15,6 +17,7 @@ class InputParams(Params):
 
     short_px: int = Field(ge=32)
     long_px: int = Field(ge=32)
+    pad_multiple_px: int = Field(32, ge=1)  # a batch is padded to a multiple of this
 
 
 class EfficientNetLiteParams(Params):
@@ -26,20 +29,54 @@ class EfficientNetLiteParams(Params):
     train_affine: bool  # scale and shift of batch norm are learned; its statistics never are
 
 
-class ResNetParams(Params):
-    """torchvision's ResNet with frozen batch norm."""
+class PixelParams(Params):
+    """What a trunk is given: (pixel - mean) / std per channel, of pixels 0..255."""
 
-    name: Literal["resnet18", "resnet50"]
-    weights: str | None  # .pth or .safetensors file in torchvision's naming, null = random
+    order: Literal["rgb", "bgr"] = "rgb"  # in which order the weights want the channels, and mean and std are given
+    mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
+    std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (58.395, 57.12, 57.375)
+
+
+class ResNetParams(Params):
+    """torchvision's ResNet. The defaults are its own form; the caffe form needs its own values (docs/weights.md)."""
+
+    name: Literal["resnet18", "resnet50", "resnet101", "resnext101_32x8d"]
+    weights: str | None  # .pth, .safetensors (torchvision's names) or .pkl (Detectron) file, null = random
     frozen_stages: int = Field(ge=0, le=5)  # 1 = stem, 2 = stem and first stage, ...; nothing is frozen if random
     finest_stride_px: Literal[4, 8]  # stride of the finest feature map given to the neck
+    # Batch norm outside of what is frozen. frozen: all four tensors fixed. affine: scale and shift are learned.
+    # trained: the statistics follow the batches, too.
+    norm: Literal["frozen", "affine", "trained"] = "frozen"
+    stride_in_1x1: bool = False  # a bottleneck's stride is in its first 1x1 convolution, not in the 3x3 one
+    pixels: PixelParams = PixelParams()
+
+
+class TimmParams(Params):
+    """A network of the optional package timm, as far as it has feature maps at strides (4,) 8, 16, 32."""
+
+    name: Literal["timm"]
+    model: str  # timm's name, e.g. resnet34 or convnext_tiny; it says which pixels it wants
+    weights: str | None  # .pth or .safetensors file in timm's naming, null = random; nothing is downloaded
+    frozen_stages: int = Field(ge=0)  # that many of the network's feature maps, finest first; none if random
+    finest_stride_px: Literal[4, 8]
+    norm: Literal["frozen", "trained"]  # batch norm, if the network has any
 
 
 class NeckParams(Params):
     """Feature pyramid."""
 
     channels: int = Field(ge=1)
-    extra_levels: Literal["none", "max_pool", "p6p7"]  # coarser levels on top: none, one by subsampling, two by conv
+    # coarser levels on top: none, one by subsampling, two by convolution from the trunk's or the pyramid's last level
+    extra_levels: Literal["none", "max_pool", "conv_from_c5", "conv_from_p5"]
+
+
+class DetectParams(Params):
+    """What detect() does unless its caller says otherwise."""
+
+    score_threshold: float = Field(ge=0, le=1)  # strict
+    nms_iou: float = Field(gt=0, le=1)
+    class_wise_nms: bool  # boxes of different classes do not suppress each other
+    limit: int = Field(ge=1)  # boxes per image
 
 
 class DetectorParams(Params):
@@ -47,8 +84,9 @@ class DetectorParams(Params):
 
     architecture: str
     input: InputParams
-    backbone: Annotated[EfficientNetLiteParams | ResNetParams, Field(discriminator="name")]
+    backbone: Annotated[EfficientNetLiteParams | ResNetParams | TimmParams, Field(discriminator="name")]
     neck: NeckParams
+    detect: DetectParams
 
     @classmethod
     def load(cls, spec: str | Path) -> Self:
@@ -73,3 +111,14 @@ class AnchorParams(Params):
     sizes_px: list[list[float]]  # per level, finest first: square root of the area
     ratios: list[float]  # height / width
     rounded: bool  # corners rounded to whole pixels, as torchvision does
+    center_offset: float = Field(ge=0, lt=1)  # place of a cell's center, in strides from its upper left corner
+
+
+class CoderParams(Params):
+    """How a box is written relative to the one it starts from: shift over side, log of the sides (Girshick 2014)."""
+
+    weights: tuple[float, float, float, float]  # of x, y, w, h: 1 / standard deviations
+    max_growth: float = Field(gt=1)  # a predicted side is at most this times the side it starts from
+
+    def make(self) -> BoxCoder:
+        return BoxCoder(self.weights, math.log(self.max_growth))

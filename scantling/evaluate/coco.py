@@ -38,25 +38,22 @@ def evaluate(index: Index, subset: str, detections: pd.DataFrame) -> Result:
     Raises BadInput for a subset without images, an unknown image or label, and numbers that are not finite.
     """
     assert index.boxes is not None, "evaluation needs the truth"
-    images = index.images.loc[index.images["subset"] == subset, "image_id"].to_numpy()
-    if not len(images):
-        known = ", ".join(sorted(index.images["subset"].unique())) or "none"
-        raise BadInput(f"data set {index.name}: has no images in subset `{subset}`; its subsets are {known}")
-    _check(index, subset, images, detections)
+    images = images_of(index, subset)
+    check(index, subset, images, detections)
     boxes = index.boxes[index.boxes["image_id"].isin(images)]
 
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
-        truth = _truth(images, len(index.classes), boxes)
-        found = _found(images, len(index.classes), detections)
-        run = _Evaluation(truth, found, ignored=np.flatnonzero(boxes["difficult"]) + 1)
+        truth = truth_of(images, len(index.classes), boxes)
+        found = found_of(images, len(index.classes), detections)
+        run = Evaluation(truth, found, ignored=np.flatnonzero(boxes["difficult"]) + 1)
         run.evaluate()
         run.accumulate()
         run.summarize()
     numbers = {name: _defined(value) for name, value in zip(NAMES, run.stats, strict=True)}
-    return Result(numbers, _per_class(index, boxes, run))
+    return Result(numbers, per_class(index, boxes, run))
 
 
-class _Evaluation(COCOeval):
+class Evaluation(COCOeval):
     """COCOeval that also ignores boxes by id; as published it overwrites every `ignore` flag with `iscrowd`."""
 
     def __init__(self, truth: COCO, found: COCO, ignored: np.ndarray):
@@ -70,7 +67,17 @@ class _Evaluation(COCOeval):
                 box["ignore"] = bool(box["ignore"]) or box["id"] in self._ignored
 
 
-def _check(index: Index, subset: str, images: np.ndarray, detections: pd.DataFrame) -> None:
+def images_of(index: Index, subset: str) -> np.ndarray:
+    """Ids (B,) of the images in `subset`; BadInput if there is none."""
+    images = index.images.loc[index.images["subset"] == subset, "image_id"].to_numpy()
+    if not len(images):
+        known = ", ".join(sorted(index.images["subset"].unique())) or "none"
+        raise BadInput(f"data set {index.name}: has no images in subset `{subset}`; its subsets are {known}")
+    return images
+
+
+def check(index: Index, subset: str, images: np.ndarray, detections: pd.DataFrame) -> None:
+    """BadInput for detections of other images, of unknown labels, or that are not finite."""
     strangers = detections.loc[~detections["image_id"].isin(images), "image_id"]
     if len(strangers):
         raise BadInput(
@@ -90,12 +97,14 @@ def _check(index: Index, subset: str, images: np.ndarray, detections: pd.DataFra
         )
 
 
-def _truth(images: np.ndarray, classes: int, boxes: pd.DataFrame) -> COCO:
+def truth_of(images: np.ndarray, classes: int, boxes: pd.DataFrame) -> COCO:
+    """Rows of index.boxes as pycocotools wants them."""
     area, crowd = boxes["area"].to_numpy(), boxes["crowd"].to_numpy()
     return _coco(images, classes, boxes, area=area, crowd=crowd, score=np.ones(len(boxes)))
 
 
-def _found(images: np.ndarray, classes: int, detections: pd.DataFrame) -> COCO:
+def found_of(images: np.ndarray, classes: int, detections: pd.DataFrame) -> COCO:
+    """Detections as pycocotools wants them."""
     sides = detections[["x2", "y2"]].to_numpy(np.float64) - detections[["x1", "y1"]].to_numpy(np.float64)
     crowd, score = np.zeros(len(detections), dtype=bool), detections["score"].to_numpy()
     return _coco(images, classes, detections, area=sides.prod(axis=1), crowd=crowd, score=score)
@@ -120,21 +129,21 @@ def _coco(
     return coco
 
 
-def _per_class(index: Index, boxes: pd.DataFrame, run: COCOeval) -> pd.DataFrame:
-    """Read out of COCOeval's arrays precision [T, R, K, A, M] and recall [T, K, A, M]: all areas, 100 an image."""
+def per_class(index: Index, boxes: pd.DataFrame, run: COCOeval) -> pd.DataFrame:
+    """One row per class, from COCOeval's precision [T, R, K, A, M] and recall [T, K, A, M]: all areas, last limit."""
     precision, recall = run.eval["precision"][:, :, :, 0, -1], run.eval["recall"][:, :, 0, -1]
     counted = boxes[~boxes["crowd"] & ~boxes["difficult"]]
     per_class = {
         "class": list(index.classes),
-        "AP": [_mean(precision[:, :, k]) for k in range(len(index.classes))],
-        "AP50": [_mean(precision[0, :, k]) for k in range(len(index.classes))],
-        "AR100": [_mean(recall[:, k]) for k in range(len(index.classes))],
+        "AP": [mean(precision[:, :, k]) for k in range(len(index.classes))],
+        "AP50": [mean(precision[0, :, k]) for k in range(len(index.classes))],
+        "AR100": [mean(recall[:, k]) for k in range(len(index.classes))],
         "boxes": np.bincount(counted["label"], minlength=len(index.classes)),
     }
     return pd.DataFrame(per_class, columns=list(PER_CLASS_COLUMNS))
 
 
-def _mean(values: np.ndarray) -> float:
+def mean(values: np.ndarray) -> float:
     """Mean of the defined entries (pycocotools marks the others -1), NaN without any."""
     defined = values[values > -1]
     return float(defined.mean()) if defined.size else float("nan")

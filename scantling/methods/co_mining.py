@@ -18,6 +18,7 @@ from scantling.candidates import FLAGS, Candidates, CandidateTable
 from scantling.data.index import XYXY
 from scantling.data.loader import TrainingStep
 from scantling.methods import MethodParams, supervised
+from scantling.mining import exchange, found
 from scantling.target import Batch, Target
 
 
@@ -50,9 +51,9 @@ class Method(supervised.Method):
         losses: supervised.Losses = {}
         mined = 0
         for view, other in ((weak, strong), (strong, weak)):
-            found = self._mine(student, teacher, other, features[id(other)])
+            mining = found.unless(self._mine(student, teacher, other, features[id(other)]), other, self.corrected)
             move = view.matrices @ torch.linalg.inv(other.matrices)  # identity where the views share their geometry
-            moved = [c.moved(m, s) for c, m, s in zip(found, move, view.sizes, strict=True)]
+            moved = [c.moved(m, s) for c, m, s in zip(mining, move, view.sizes, strict=True)]
             targets = [self._target(t, c) for t, c in zip(view.targets, moved, strict=True)]
             mined += sum(len(t) for t in targets) - sum(len(t) for t in view.targets)
             for name, loss in student.losses(features[id(view)], targets, view.sizes).items():
@@ -66,33 +67,30 @@ class Method(supervised.Method):
         """What is found in a view: by the student itself (the paper), a teacher network, or a cached table."""
         p = self.params
         if self.table is not None:
-            read = [self.table.of(i).to(view.images.device) for i in view.image_ids]
-            return [c.moved(m, s) for c, m, s in zip(read, view.matrices, view.sizes, strict=True)]
+            return found.read(self.table, view)
         miner = student if p.teacher == "student" or teacher is None else teacher
         if miner is not student:
             features = miner.features(view.images, view.sizes)
         floor = p.mine_score if p.ignore_above is None else min(p.mine_score, p.ignore_above)
-        found = miner.detect(
-            [level.detach() for level in features], view.sizes, score_threshold=floor, nms_iou=p.nms_iou, limit=p.limit
-        )
-        return [Candidates(f.boxes, f.labels, f.scores, torch.full_like(f.scores, float("nan"))) for f in found]
+        return found.seen(miner, features, view, score_threshold=floor, nms_iou=p.nms_iou, limit=p.limit)
 
-    def _target(self, truth: Target, found: Candidates) -> Target:
+    def _target(self, truth: Target, seen: Candidates) -> Target:
         """The sparse labels, then the surviving mined boxes; uncertain ones are ignored where that is asked for."""
         p = self.params
-        fresh = is_new(truth.boxes, truth.labels, found.boxes, found.labels, p.merge_iou)
-        fresh &= box_ops.has_area(found.boxes)
-        sure, uncertain = found.scores > p.mine_score, torch.zeros_like(fresh)
+        fresh = exchange.is_new(truth.boxes, truth.labels, seen.boxes, seen.labels, p.merge_iou)
+        fresh &= box_ops.has_area(seen.boxes)
+        sure, uncertain = seen.scores > p.mine_score, torch.zeros_like(fresh)
         if p.ignore_above is not None:
-            uncertain = ~sure & (found.scores > p.ignore_above)
-        if found.flags is not None:  # polish, and whoever looked at its table, decided
-            sure, uncertain = found.flags[:, FLAGS.index("for_class")], found.flags[:, FLAGS.index("ignore")]
-        mined, uncertain = found.keep(fresh & sure), fresh & uncertain
+            uncertain = ~sure & (seen.scores > p.ignore_above)
+        if seen.flags is not None:  # polish, and whoever looked at its table, decided
+            sure, uncertain = seen.flags[:, FLAGS.index("for_class")], seen.flags[:, FLAGS.index("ignore")]
+        mined, uncertain = seen.keep(fresh & sure), fresh & uncertain
         return Target.of(
             torch.cat([truth.boxes, mined.boxes]),
             torch.cat([truth.labels, mined.labels]),
             scores=torch.cat([truth.scores, mined.scores]),
-            ignore=torch.cat([truth.ignore, found.boxes[uncertain]]),
+            ignore=torch.cat([truth.ignore, seen.boxes[uncertain]]),
+            seed=truth.seed,
         )
 
     def refine(self, table: pd.DataFrame, split: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, object]]:
@@ -114,18 +112,10 @@ class Method(supervised.Method):
         return refined, {"rows": len(refined), "mined": int(mined.sum()), "ignored": int(refined["ignore"].sum())}
 
 
-def is_new(truth: Tensor, truth_labels: Tensor, boxes: Tensor, labels: Tensor, iou: float) -> Tensor:
-    """(N,) bool: no truth box of the same class overlaps by more than `iou` (strict). Co-mining section 5."""
-    if len(truth) == 0 or len(boxes) == 0:
-        return torch.ones(len(boxes), dtype=torch.bool, device=boxes.device)
-    same = labels[:, None] == truth_labels[None]
-    return ~((box_ops.iou(boxes, truth) > iou) & same).any(1)
-
-
 def _fresh_rows(truth: pd.DataFrame, rows: pd.DataFrame, iou: float) -> list[bool]:
     def tensors(table: pd.DataFrame) -> tuple[Tensor, Tensor]:
         return torch.tensor(table[XYXY].to_numpy("float32")).reshape(-1, 4), torch.tensor(
             table["label"].to_numpy("int64")
         )
 
-    return is_new(*tensors(truth), *tensors(rows), iou).tolist()
+    return exchange.is_new(*tensors(truth), *tensors(rows), iou).tolist()

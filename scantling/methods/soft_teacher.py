@@ -19,6 +19,7 @@ from scantling import pseudo
 from scantling.candidates import FLAGS, Candidates, CandidateTable
 from scantling.data.loader import TrainingStep
 from scantling.methods import MethodParams, supervised
+from scantling.mining import background
 from scantling.params import ParamsError
 from scantling.target import Batch, Target
 
@@ -72,20 +73,14 @@ class Method(supervised.Method):
             candidates = self._candidates(teacher, weak_features, weak)
         weak_to_strong = strong.matrices @ torch.linalg.inv(weak.matrices)
         moved = [c.moved(m, s) for c, m, s in zip(candidates, weak_to_strong, strong.sizes, strict=True)]
-        targets = [self._target(c) for c in moved]
+        targets = [self._target(c, t.seed) for c, t in zip(moved, strong.targets, strict=True)]
 
-        @torch.no_grad()
-        def background_weight(image: int, boxes: Tensor) -> Tensor:
-            if self.params.background == "live" and teacher is not None and teacher.has_background:
-                back = torch.linalg.inv(weak_to_strong[image])
-                seen = box_ops.transform(boxes, back, weak.sizes[image])
-                features = [level[image : image + 1] for level in weak_features]
-                probabilities, _ = teacher.score(features, [seen], [weak.sizes[image]])[0]
-                return (1 - probabilities.sum(1)).clamp(0, 1)
-            return candidate_background(boxes, moved[image], self.params.background_iou)
-
+        if self.params.background == "live" and teacher is not None and teacher.has_background:
+            background_weight = background.asked(teacher, weak_features, weak, weak_to_strong)
+        else:
+            background_weight = background.guessed(moved, self.params.background_iou)
         weigh = None if self.params.background == "off" else background_weight
-        unlabeled = supervised.view_losses(student, strong, targets, background_weight=weigh)
+        unlabeled = self.view_losses(student, strong, targets, "unlabeled", batch.step, background_weight=weigh)
         losses |= {f"unlabeled/{name}": self.params.unlabeled_weight * loss for name, loss in unlabeled.items()}
         count = max(len(targets), 1)
         logged["pseudo_boxes"] = sum(int(t.for_class.sum()) for t in targets) / count
@@ -107,12 +102,13 @@ class Method(supervised.Method):
             spreads = pseudo.box_spread(
                 teacher, features, found, weak.sizes,
                 times=p.jitter_times, fraction=p.jitter_fraction, score_above=p.candidate_score,
+                generators=pseudo.target_generators(weak.targets),
             )  # fmt: skip
         else:
             spreads = [torch.full_like(one.scores, float("nan")) for one in found]
         return [Candidates(f.boxes, f.labels, f.scores, s) for f, s in zip(found, spreads, strict=True)]
 
-    def _target(self, candidates: Candidates) -> Target:
+    def _target(self, candidates: Candidates, seed: int | None = None) -> Target:
         """The boxes of section 7 with their visibility; all comparisons are strict."""
         flags = self._flags(candidates)
         used = flags["for_objectness"] | flags["for_class"] | flags["for_box"]
@@ -126,6 +122,7 @@ class Method(supervised.Method):
             for_class=flags["for_class"][used],
             for_box=flags["for_box"][used],
             ignore=candidates.boxes[flags["ignore"]],
+            seed=seed,
         )
 
     def _flags(self, candidates: Candidates) -> dict[str, Tensor]:
@@ -155,14 +152,3 @@ class Method(supervised.Method):
             refined.loc[here, name] = flag.numpy()
         counts = {name: int(refined[name].sum()) for name in FLAGS}
         return refined, {"rows": len(refined), **counts}
-
-
-def candidate_background(boxes: Tensor, candidates: Candidates, iou: float) -> Tensor:
-    """1 - the best score of a candidate that overlaps by `iou`, 1 where none does: (R,).
-
-    The teacher's background probability where it cannot be asked (soft_teacher.md sections 13.2 and 14.1).
-    """
-    if len(boxes) == 0 or len(candidates) == 0:
-        return boxes.new_ones(len(boxes))
-    hit = box_ops.iou(boxes, candidates.boxes) >= iou
-    return 1 - (hit * candidates.scores).amax(1)

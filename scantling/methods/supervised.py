@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 from pydantic import Field
 from torch import Tensor, nn
 
-from scantling.data.loader import TrainingStep
+from scantling.data.loader import Pool, TrainingStep
+from scantling.ema import EmaParams
 from scantling.methods import MethodParams
 from scantling.target import Batch, Target
 
@@ -23,26 +24,63 @@ class Params(MethodParams):
 
 
 class Method:
-    """Losses on the labeled images; no unlabeled image is drawn. A method overrides only what its paper adds."""
+    """Losses on the labeled images; no unlabeled image is drawn. A method overrides only what its paper adds.
+
+    networks, averages (nn.ModuleDict) are set by the loop before the first step: what `modules` gave, trained by the
+    student's optimizer, and the moving averages of it. Both are saved with the weights.
+    """
 
     labeled_views: tuple[str, ...] = ("labeled",)
     unlabeled_views: tuple[str, ...] = ()
     keep_empty_images = True  # whether labeled images without a box are trained on
+    redraw_every: int | None = None  # steps after which `drawn` is asked again
+    ema: EmaParams | None = None  # of `averages`; None: as the student's
 
     def __init__(self, params: MethodParams, classes: tuple[str, ...], refined: pd.DataFrame | None):
         self.params, self.classes, self.refined = params, classes, refined
+        by_hand = [] if refined is None else refined.loc[refined["source"] == "corrected", "image_id"]
+        self.corrected = frozenset(int(i) for i in by_hand)  # images that a person finished: nothing is mined in them
+        self.networks, self.averages = nn.ModuleDict(), nn.ModuleDict()
         if isinstance(params, Params):
             self.labeled_views = params.views
+
+    def modules(self, student: nn.Module) -> dict[str, nn.Module]:
+        """Networks to train beside the student, random from torch's global generator."""
+        return {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """What else a step changes (statistics, thresholds): tensors, numbers, strings, and lists and dicts of them."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` gave."""
 
     def step(
         self, student: nn.Module, teacher: nn.Module | None, batch: TrainingStep
     ) -> tuple[Losses, dict[str, float]]:
-        """Weighted loss terms of one step, and what else to log. `teacher` makes labels; None in mode cached."""
+        """Weighted loss terms of one step, and what else to log. `teacher` makes labels; None in mode cached.
+
+        Names begin with `labeled/` or `unlabeled/`, for the images they are a mean over. Several processes must ask
+        for the student's losses equally often; a divisor of a method's own is the `distributed.mean` of theirs.
+        """
         losses: Losses = {}
         for view in batch.labeled.values():
-            for name, loss in view_losses(student, view, view.targets).items():
+            for name, loss in self.view_losses(student, view, view.targets, "labeled", batch.step).items():
                 losses[f"labeled/{name}"] = losses.get(f"labeled/{name}", 0.0) + loss
         return losses, {}
+
+    def view_losses(
+        self, student: nn.Module, view: Batch, targets: list[Target], side: str, step: int, **options: Any
+    ) -> Losses:
+        """Features and losses of one view of a side, `labeled` or `unlabeled`; methods may have losses of their own."""
+        return view_losses(student, view, targets, **options)
+
+    def drawn(self, pool: Pool, step: int, total_steps: int) -> tuple[list[int], list[int]]:
+        """Ids of the labeled and the unlabeled images to draw from, an id as often as it is to be drawn in a pass.
+
+        Asked before step 0 and, with `redraw_every`, again whenever so many steps are done.
+        """
+        return pool.labeled, pool.unlabeled
 
     def refine(self, pseudo: pd.DataFrame, split: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, object]]:
         """The refined labels this method would learn from, and its aids. Supervised training uses none of them."""

@@ -63,7 +63,7 @@ def stage_keys(run: Run) -> dict[str, str]:
         "prepare": run.data,
         "split": run.split_key,
         "burn_in": run.burn_in_key,
-        "pseudo_label": run.burn_in_key,
+        "pseudo_label": run.pseudo_key,
         "polish": run.key,
         "retrain": run.key,
         "evaluate": run.key,

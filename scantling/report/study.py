@@ -17,6 +17,11 @@ class Run(Params):
     training: str
     method: str
     seed: int = Field(ge=0)
+    after: str | None = None  # run whose model made the pseudo labels (rounds); None: the burn-in's did
+
+    @property
+    def pseudo_key(self) -> str:
+        return self.after or self.burn_in_key
 
     @property
     def split_key(self) -> str:

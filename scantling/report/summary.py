@@ -56,8 +56,8 @@ def methods(members: Sequence[Result], baseline: str | None) -> list[str]:
 
 
 def labelings(members: Sequence[Result]) -> list[Result]:
-    """One result for each set of pseudo labels: the methods of a fold and seed share one."""
-    return list({result.run.burn_in_key: result for result in reversed(members)}.values())[::-1]
+    """One result for each set of pseudo labels: the methods of a fold and seed share one in the first round."""
+    return list({result.run.pseudo_key: result for result in reversed(members)}.values())[::-1]
 
 
 def table(summary: dict[str, Any]) -> pd.DataFrame:

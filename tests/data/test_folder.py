@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -9,20 +10,30 @@ import pytest
 from scantling.data import formats
 from scantling.data.check import check
 from scantling.data.formats import DataParams
+from scantling.data.problems import Findings
 from scantling.data.source import Source
 from scantling.stage import BadInput
 from tests.data.made import photo
+from tests.data.mutate import REPAIR_ALL, fuzz
 
 HEADER = "file_name,class,x1,y1,x2,y2\n"
 
 
-def read(root: Path, params: str = "", rows: str | None = None) -> Source:
+def write(root: Path, params: str = "", rows: str | None = None) -> Path:
     text = f"format: folder\nroot: {root}\nval_share: 0\ntest_share: 0\n{params}"
     if rows is not None:
         (root / "boxes.csv").write_text(HEADER + rows)
         text += "boxes: boxes.csv\n"
     (root / "own.yaml").write_text(text)
-    return formats.read(DataParams.load(root / "own.yaml"))
+    return root / "own.yaml"
+
+
+def read(root: Path, params: str = "", rows: str | None = None) -> Source:
+    loaded = DataParams.load(write(root, params, rows))
+    found = Findings(loaded.problems)
+    source = formats.read(loaded, found)
+    found.refuse(loaded.name)  # as the check does
+    return source
 
 
 @pytest.fixture
@@ -41,7 +52,7 @@ def test_rows_make_boxes_and_the_rest_is_unlabeled(root: Path) -> None:
     assert source.boxes.image_id.tolist() == [2, 3, 2]
     assert source.boxes.label.tolist() == [1, 0, 0]
     params = DataParams.load(root / "own.yaml")
-    index, _ = check(source, params)
+    index = check(source, params, Findings())
     assert index.boxes is not None and index.boxes.area.tolist() == [200, 25, 36]
     assert index.images.width.tolist() == [40, 40, 40]
 
@@ -50,6 +61,19 @@ def test_a_row_with_only_a_name_is_an_empty_image(root: Path) -> None:
     source = read(root, rows="a.png,,,,,\nb.jpg,nut,1,2,11,22\n")
     assert source.images.subset.tolist() == ["train", "train", "unlabeled"]
     assert len(source.boxes) == 1
+
+
+def test_names_may_be_written_in_other_ways(root: Path) -> None:
+    source = read(root, rows="./b.jpg, nut ,1,2,11,22\ndeep\\c.JPG,nut,0,0,5,5\n")
+    assert source.images.subset.tolist() == ["unlabeled", "train", "train"] and source.classes == ("nut",)
+
+
+def test_a_table_saved_by_a_spreadsheet_is_read(root: Path) -> None:
+    write(root, rows="")
+    (root / "boxes.csv").write_bytes(b"\xef\xbb\xbf" + HEADER.encode() + b"b.jpg,nut,1,2,11,22\r\na.png\r\n")
+    params = DataParams.load(root / "own.yaml")
+    source = formats.read(params, Findings())
+    assert len(source.boxes) == 1 and source.images.subset.tolist() == ["train", "train", "unlabeled"]
 
 
 def test_images_alone_need_the_names_of_the_classes(root: Path) -> None:
@@ -63,22 +87,46 @@ def test_images_alone_need_the_names_of_the_classes(root: Path) -> None:
 def test_class_order_may_be_given_and_then_others_are_refused(root: Path) -> None:
     rows = "b.jpg,nut,1,2,11,22\n"
     assert read(root, params="classes: [screw, nut]\n", rows=rows).boxes.label.tolist() == [1]
-    with pytest.raises(BadInput, match=r"boxes\.csv: class 'nut' is not in `classes` \(screw\); add it there"):
+    with pytest.raises(
+        BadInput, match=r"own: 1 x box of an unknown category, e\.g\. boxes\.csv line 2: b\.jpg,nut,1,2"
+    ):
         read(root, params="classes: [screw]\n", rows=rows)
 
 
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ("z.jpg,nut,1,2,3,4\n", r"boxes\.csv: 1 images have boxes but no file below .*, e\.g\. 'z\.jpg'; put them"),
-        ("b.jpg,nut,1,2,3,wide\n", r"boxes\.csv: 1 rows .* not a finite number, e\.g\. line 2: b\.jpg,nut,1,2,3,wide"),
-        ("a.png,,,,,\nb.jpg,nut,1,2,3,\n", r"e\.g\. line 3: b\.jpg,nut,1,2,3,; write x1, y1, x2, y2 in pixels"),
-        ("b.jpg,nut,1,2,3,inf\n", r"not a finite number, e\.g\. line 2"),
+        (
+            "b.jpg,nut,1,2,3,wide\n",
+            r"1 x box that is not four finite numbers, e\.g\. boxes\.csv line 2: b\.jpg,nut,1,2,3,wide; w",
+        ),
+        ("a.png,,,,,\nb.jpg,nut,1,2,3,\n", r"e\.g\. boxes\.csv line 3: b\.jpg,nut,1,2,3,; write"),
+        ("b.jpg,nut,1,2,3,inf\n", r"not four finite numbers, e\.g\. boxes\.csv line 2"),
+        ("b.jpg,nut,1,2,3,1e30\n", r"not four finite numbers, e\.g\. boxes\.csv line 2"),
+        (",nut,1,2,3,4\n", r"1 x box of an image that is not listed, e\.g\. boxes\.csv line 2: ,nut,1,2,3,4"),
+        ("b.jpg,nut,1,2,3,4,5\n", r"boxes\.csv: not readable as CSV"),
+        ("b\x01.jpg,nut,1,2,3,4\n", r"boxes\.csv: the file name 'b\\x01\.jpg' has characters that no table can hold"),
     ],
 )
 def test_bad_rows_are_named(root: Path, rows: str, message: str) -> None:
     with pytest.raises(BadInput, match=message):
         read(root, rows=rows)
+
+
+def test_bad_rows_are_dropped_where_the_parameters_say_so_and_their_images_stay_labeled(root: Path) -> None:
+    policy = "problems: {box_not_numbers: repair, unknown_category: repair}\nclasses: [nut]\n"
+    source = read(root, policy, "b.jpg,nut,1,2,3,wide\na.png,screw,1,2,3,4\ndeep/c.JPG,nut,1,2,3,4\n")
+    assert source.images.subset.tolist() == ["train", "train", "train"] and len(source.boxes) == 1
+
+
+def test_a_row_without_image_is_a_missing_file(root: Path) -> None:
+    rows = "z.jpg,nut,1,2,3,4\nb.jpg,nut,1,2,30,4\n"
+    source = read(root, rows=rows)
+    params = DataParams.load(root / "own.yaml")
+    with pytest.raises(BadInput, match=r"1 x image without file, e\.g\. .*z\.jpg"):
+        check(source, params, Findings())
+    index = check(source, params, Findings({"missing_file": "repair"}))
+    assert "z.jpg" not in set(index.images.file_name) and index.boxes is not None and len(index.boxes) == 1
 
 
 def test_missing_columns_files_and_folders_are_named(root: Path) -> None:
@@ -89,11 +137,25 @@ def test_missing_columns_files_and_folders_are_named(root: Path) -> None:
         read(root, params="boxes: none.csv\n")
     (root / "empty").mkdir()
     (root / "own.yaml").write_text(f"format: folder\nroot: {root}/empty\n")
-    with pytest.raises(BadInput, match=r"empty: holds no image \(\.jpg, .*\); correct `root`"):
-        formats.read(DataParams.load(root / "own.yaml"))
+    with pytest.raises(BadInput, match=r"empty: holds no image \(\.jpg, .*\); correct"):
+        formats.read(DataParams.load(root / "own.yaml"), Findings())
     (root / "own.yaml").write_text(f"format: folder\nroot: {root}/none\n")
-    with pytest.raises(BadInput, match=r"none: there is no such folder; correct `root`"):
-        formats.read(DataParams.load(root / "own.yaml"))
+    with pytest.raises(BadInput, match=r"none: there is no such folder; correct"):
+        formats.read(DataParams.load(root / "own.yaml"), Findings())
+
+
+def test_links_to_folders_are_followed_once(root: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    photo(elsewhere / "e.jpg")
+    os.symlink(elsewhere, root / "linked")
+    os.symlink(root, root / "ring")
+    assert read(root, "classes: [nut]\n").images.file_name.tolist() == ["a.png", "b.jpg", "deep/c.JPG", "linked/e.jpg"]
+
+
+def test_a_file_name_that_is_no_utf8_is_refused(root: Path) -> None:
+    photo(root / "x.jpg").rename(os.fsdecode(os.fsencode(root) + b"/x\xff.jpg"))
+    with pytest.raises(BadInput, match=r"the file name 'x\\udcff\.jpg' has characters that no table can hold; rename"):
+        read(root, "classes: [nut]\n")
 
 
 def test_the_example_for_own_data_is_short_and_complete() -> None:
@@ -101,3 +163,10 @@ def test_the_example_for_own_data_is_short_and_complete() -> None:
     assert sum(not line.startswith("#") for line in text.splitlines()) < 10
     params = DataParams.load("params/data/own_data.yaml")
     assert (params.name, params.val_share, params.test_share) == ("own_data", 0.15, 0.15)
+
+
+def test_damaged_tables_are_read_or_refused(root: Path) -> None:
+    rows = 'b.jpg,nut,1,2,11,22\n"deep/c.JPG",bolt,0,0,5.5,5\na.png,,,,,\nb.jpg,bolt,3,3,9,9\n'
+    params = write(root, REPAIR_ALL + "verify: header\n", rows)
+    counts = fuzz(params, root / "boxes.csv", times=300, seed=1)
+    assert min(counts.values()) > 30

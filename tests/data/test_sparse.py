@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter
 from pathlib import Path
@@ -47,19 +48,25 @@ EVERY: dict[str, Any] = {
 PER_IMAGE = [name for name in EVERY if name not in {"drop_dataset", "drop_category"} and "missing" not in name]
 
 
+def mask(boxes: pd.DataFrame, params: Any, seed: int = 1) -> np.ndarray:
+    """(N,) bool, which rows are kept; the rows are in the order of the file."""
+    columns = (boxes[name].to_numpy(np.int64) for name in ("box_id", "image_id", "label"))
+    return sparse.keep(*columns, np.arange(len(boxes)), params, seed)
+
+
 def kept(boxes: pd.DataFrame, params: Any, seed: int = 1) -> set[int]:
-    return set(boxes.box_id[sparse.keep(boxes, params, seed)])
+    return set(boxes.box_id[mask(boxes, params, seed)])
 
 
 @pytest.mark.parametrize("name", EVERY)
 @settings(max_examples=30, deadline=None)
 @given(boxes=tables(), seed=seeds)
 def test_a_mask_over_the_boxes_that_does_not_depend_on_their_order(name: str, boxes: pd.DataFrame, seed: int) -> None:
-    mask = sparse.keep(boxes, EVERY[name], seed)
-    assert mask.dtype == bool and mask.shape == (len(boxes),)
+    found = mask(boxes, EVERY[name], seed)
+    assert found.dtype == bool and found.shape == (len(boxes),)
     if name != "keep1":  # that one takes the first of the file
         shuffled = boxes.sample(frac=1, random_state=seed % 2**31)
-        assert kept(shuffled, EVERY[name], seed) == set(boxes.box_id[mask])
+        assert kept(shuffled, EVERY[name], seed) == set(boxes.box_id[found])
 
 
 @pytest.mark.parametrize("name", PER_IMAGE)
@@ -74,7 +81,7 @@ def test_an_image_does_not_depend_on_the_others(name: str, boxes: pd.DataFrame, 
 @settings(max_examples=60, deadline=None)
 @given(tables(), percents, seeds)
 def test_drop_category_hides_a_floor_of_every_class_but_not_all(boxes: pd.DataFrame, p: int, seed: int) -> None:
-    left = sparse.keep(boxes, sparse.DropParams(protocol="drop_category", percent=p), seed)
+    left = mask(boxes, sparse.DropParams(protocol="drop_category", percent=p), seed)
     before, after = Counter(boxes.label), Counter(boxes.label[left])
     assert after == {c: max(1, n - n * p // 100) for c, n in before.items()}
 
@@ -82,14 +89,14 @@ def test_drop_category_hides_a_floor_of_every_class_but_not_all(boxes: pd.DataFr
 @settings(max_examples=60, deadline=None)
 @given(tables(), percents, seeds)
 def test_drop_dataset_hides_a_floor_of_all(boxes: pd.DataFrame, p: int, seed: int) -> None:
-    left = sparse.keep(boxes, sparse.DropParams(protocol="drop_dataset", percent=p), seed)
+    left = mask(boxes, sparse.DropParams(protocol="drop_dataset", percent=p), seed)
     assert left.sum() == len(boxes) - len(boxes) * p // 100
 
 
 @settings(max_examples=60, deadline=None)
 @given(tables(), percents, seeds)
 def test_drop_image_category_rounds_halves_up_and_keeps_every_pair(boxes: pd.DataFrame, p: int, seed: int) -> None:
-    left = sparse.keep(boxes, sparse.DropParams(protocol="drop_image_category", percent=p), seed)
+    left = mask(boxes, sparse.DropParams(protocol="drop_image_category", percent=p), seed)
     pairs = list(zip(boxes.image_id, boxes.label, strict=True))
     after = Counter(pair for pair, stays in zip(pairs, left, strict=True) if stays)
     assert after == {pair: max(1, int(n * (100 - p) / 100 + 0.5)) for pair, n in Counter(pairs).items()}
@@ -123,14 +130,14 @@ def test_easy_and_hard(boxes: pd.DataFrame, seed: int) -> None:
 @settings(max_examples=60, deadline=None)
 @given(tables(), seeds)
 def test_extreme_keep1_and_missing_50p(boxes: pd.DataFrame, seed: int) -> None:
-    assert sorted(boxes.image_id[sparse.keep(boxes, EVERY["extreme"], seed)]) == sorted(set(boxes.image_id))
+    assert sorted(boxes.image_id[mask(boxes, EVERY["extreme"], seed)]) == sorted(set(boxes.image_id))
     pairs = boxes[["image_id", "label"]].drop_duplicates()
     for name in ("keep1", "keep1 random"):
-        found = boxes[sparse.keep(boxes, EVERY[name], seed)]
+        found = boxes[mask(boxes, EVERY[name], seed)]
         assert len(found) == len(pairs) == len(found[["image_id", "label"]].drop_duplicates())
-    halves = Counter(boxes.label[sparse.keep(boxes, EVERY["missing_50p"], seed)])
+    halves = Counter(boxes.label[mask(boxes, EVERY["missing_50p"], seed)])
     assert halves == {c: n - n // 2 for c, n in Counter(boxes.label).items()}
-    assert sparse.keep(boxes, EVERY["missing_50p dataset"], seed).sum() == len(boxes) - len(boxes) // 2
+    assert mask(boxes, EVERY["missing_50p dataset"], seed).sum() == len(boxes) - len(boxes) // 2
 
 
 def test_another_seed_or_protocol_is_another_choice() -> None:
@@ -140,13 +147,8 @@ def test_another_seed_or_protocol_is_another_choice() -> None:
     assert choices[0] != choices[1] and choices[0] != choices[2]
 
 
-def test_the_order_is_that_of_the_stated_hash() -> None:
-    # computed by hand: sha256 of "3|drop_category|ID", ascending, of ids 10 to 14
-    import hashlib
-
+def test_what_is_hidden_comes_first_in_the_order_of_the_stated_hash() -> None:
     digests = {i: hashlib.sha256(f"3|drop_category|{i}".encode()).hexdigest() for i in range(10, 15)}
-    order = sparse.hash_order(np.arange(10, 15), "drop_category", 3)
-    assert [int(i) + 10 for i in order] == sorted(digests, key=digests.__getitem__)
     boxes = pd.DataFrame({"box_id": range(10, 15), "image_id": 0, "label": 0})
     hidden = set(range(10, 15)) - kept(boxes, sparse.DropParams(protocol="drop_category", percent=40), 3)
     assert hidden == set(sorted(digests, key=digests.__getitem__)[:2])
@@ -158,3 +160,12 @@ def test_keep1_first_equals_the_published_generator() -> None:
     boxes = pd.DataFrame({"box_id": entries.id, "image_id": entries.image_id, "label": entries.category_id})
     drawn = boxes[~entries.iscrowd.astype(bool)]
     assert kept(drawn, EVERY["keep1"]) == set(golden["kept_annotation_ids_in_output_order"])
+
+
+def test_easy_hides_nothing_where_all_classes_differ_and_never_the_only_box() -> None:
+    distinct = pd.DataFrame({"box_id": range(4), "image_id": 0, "label": range(4)})
+    single = pd.DataFrame({"box_id": range(3), "image_id": range(3), "label": 0})
+    for seed in range(5):
+        assert kept(distinct, EVERY["easy"], seed) == set(range(4))
+        for name in ("easy", "easy image", "hard", "hard image", "extreme", "keep1"):
+            assert kept(single, EVERY[name], seed) == {0, 1, 2}

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from scantling.target import Target
-from tests.detectors.small import small_of
+from tests.detectors.small import FILES, small, small_of
 
 
 @pytest.fixture
@@ -19,9 +19,21 @@ def retina():
     return small_of("retinanet")
 
 
-@pytest.fixture(params=["faster_rcnn", "retinanet"])
-def detector(request):
-    return small_of(request.param)
+@pytest.fixture
+def fcos():
+    return small_of("fcos")
+
+
+@pytest.fixture(params=FILES, scope="session")
+def built(request):
+    return small(request.param)
+
+
+@pytest.fixture
+def detector(built):
+    """One of every parameter file, built once."""
+    built.zero_grad(set_to_none=True)
+    return built.train()
 
 
 @pytest.fixture

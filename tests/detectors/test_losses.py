@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 import torch
-from torchvision.ops import sigmoid_focal_loss
+from torchvision.ops import box_iou, generalized_box_iou, sigmoid_focal_loss
 
-from scantling.detectors.losses import box_loss, focal_loss, objectness_loss, softmax_class_loss
+from scantling.detectors.losses import binary_loss, box_loss, focal_loss, normalizer, overlap_losses, softmax_class_loss
 from tests.detectors.small import GOLDEN
 
 
@@ -54,8 +54,8 @@ def test_empty_samples_give_zero_and_a_graph():
     none = torch.zeros(0)
     losses = [
         softmax_class_loss(logits, none.long(), none, none),
-        objectness_loss(logits[:, 0], none.bool(), none),
-        box_loss(logits[:, :0].reshape(0, 4), torch.zeros(0, 4), none, beta=0.1, normalizer=0),
+        binary_loss(logits[:, 0], none.bool(), none, count=0),
+        box_loss(logits[:, :0].reshape(0, 4), torch.zeros(0, 4), none, beta=0.1, count=0),
         focal_loss(logits, none.long(), none, alpha=0.25, gamma=2),
     ]
     assert all(loss.item() == 0 and loss.requires_grad for loss in losses)
@@ -63,5 +63,26 @@ def test_empty_samples_give_zero_and_a_graph():
 
 def test_box_loss_with_beta_zero_is_l1_and_follows_the_weights():
     predicted, wanted = torch.tensor([[1.0, 0, 0, 0], [0, 2, 0, 0]]), torch.zeros(2, 4)
-    loss = box_loss(predicted, wanted, torch.tensor([1.0, 0.5]), beta=0.0, normalizer=4)
+    loss = box_loss(predicted, wanted, torch.tensor([1.0, 0.5]), beta=0.0, count=4)
     assert loss.item() == pytest.approx((1 + 0.5 * 2) / 4)
+
+
+def test_a_normalizer_has_a_floor_and_the_device_of_its_loss():
+    like = torch.zeros(1)
+    assert normalizer(0, like) == 1 and normalizer(torch.tensor(7), like) == 7
+    assert normalizer(torch.tensor(0.25), like, least=1e-6) == 0.25 and normalizer(0, like, least=0.5) == 0.5
+
+
+@pytest.mark.parametrize("kind", ["giou", "iou"])
+def test_overlap_losses(kind):
+    torch.manual_seed(0)
+    corner = torch.rand(2, 20, 2) * 10
+    predicted, wanted = torch.cat([corner, corner + 1 + torch.rand(2, 20, 2) * 10], dim=2)
+    if kind == "giou":
+        expected = 1 - generalized_box_iou(predicted, wanted).diagonal()
+    else:
+        expected = -box_iou(predicted, wanted).diagonal().clamp(min=1e-6).log()
+    torch.testing.assert_close(overlap_losses(predicted, wanted, kind), expected)
+    point = torch.tensor([[5.0, 5, 5, 5]], requires_grad=True)  # what an untrained head says
+    overlap_losses(point, wanted[:1], kind).sum().backward()
+    assert point.grad.isfinite().all() and overlap_losses(wanted, wanted, kind).abs().max() < 1e-5

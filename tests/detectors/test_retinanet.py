@@ -1,7 +1,5 @@
 """RetinaNet against torchvision's own and against Co-mining's recorded numbers."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -10,27 +8,33 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
 
 from scantling.detectors.assign import UNUSED
-from scantling.detectors.decode import candidates, select
+from scantling.detectors.dense import Predictions
+from scantling.detectors.towers import by_place
 from scantling.target import Target
-from tests.detectors.small import CLASSES, GOLDEN, SIZES, small
+from tests.detectors.small import CLASSES, GOLDEN, SIZES, same_detections, small_of
 
 
 def tensors(case, prefix):
     return [torch.from_numpy(case[f"{prefix}{i}"]) for i in range(2)]
 
 
+def of_one_image(case):
+    """Predictions of the recorded head outputs, per level logits (R, K), deltas (R, 4), anchors (R, 4)."""
+    logits = tensors(case, "in_cls_logits_l")
+    return Predictions(
+        torch.cat(logits)[None],
+        torch.cat(tensors(case, "in_deltas_l"))[None],
+        torch.cat(tensors(case, "in_anchors_l")),
+        [len(level) for level in logits],
+    )
+
+
 @pytest.mark.parametrize("name", ["decode_thr05", "decode_thr06"])
 def test_decoding_is_the_published_one(retina, name):
     case = np.load(GOLDEN / "co_mining" / f"{name}.npz")
-    found = candidates(
-        tensors(case, "in_cls_logits_l"),
-        tensors(case, "in_deltas_l"),
-        tensors(case, "in_anchors_l"),
-        retina.coder,
-        score_threshold=float(case["in_score_threshold"]),
-        per_level=1000,
-    )
-    best = select(*found, None, nms_iou=float(case["in_nms_threshold"]), limit=100)
+    asked = {"score_threshold": float(case["in_score_threshold"]), "nms_iou": float(case["in_nms_threshold"])}
+    rule = retina.params.detect.model_copy(update=asked)
+    (best,) = retina.detections(of_one_image(case), [None], rule)
     torch.testing.assert_close(best.scores, torch.from_numpy(case["out_scores"]), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(best.boxes, torch.from_numpy(case["out_boxes"]), rtol=1e-4, atol=1e-3)
     assert best.labels.tolist() == case["out_classes"].tolist()
@@ -38,70 +42,75 @@ def test_decoding_is_the_published_one(retina, name):
     assert torch.equal(best.probabilities[rows, best.labels], best.scores)
 
 
-def flat(case, name, columns):
-    """Head outputs (N, A * columns, H, W) per level -> (N, R, columns), anchors row-major over (y, x, anchor)."""
-    levels = tensors(case, name)
-    return torch.cat([x.unflatten(1, (-1, columns)).permute(0, 3, 4, 1, 2).flatten(1, 3) for x in levels], dim=1)
-
-
-def test_assignment_and_losses_are_the_published_ones(retina):
+def test_assignment_and_losses_are_the_published_ones():
+    retina = small_of("retinanet")
     case = np.load(GOLDEN / "co_mining" / "loss_two_images.npz")
+    logits, deltas = (
+        [by_place(x, columns) for x in tensors(case, name)]  # head outputs (N, A * columns, H, W) per level
+        for name, columns in (("in_pred_cls_l", 3), ("in_pred_deltas_l", 4))
+    )
     anchors = torch.cat(tensors(case, "in_anchors_l"))
+    found = Predictions(torch.cat(logits, 1), torch.cat(deltas, 1), anchors, [x.shape[1] for x in logits])
     targets = [
         Target.of(torch.from_numpy(case[f"in_boxes_img{i}"]), torch.from_numpy(case[f"in_classes_img{i}"]))
         for i in range(2)
     ]
-    matched = retina.assign(anchors, targets, [t.for_class for t in targets])
+    matched = retina.assign(found, targets, [t.for_class for t in targets])
     for m, target, labels, deltas in zip(matched, targets, case["out_labels"], case["out_deltas"], strict=True):
         ours = torch.where(m >= 0, target.labels[m.clamp(min=0)], torch.where(m == UNUSED, -1, 3))
         assert ours.tolist() == labels.tolist()
         encoded = retina.coder.encode_single(target.boxes[m[m >= 0]], anchors[m >= 0])
         torch.testing.assert_close(encoded, torch.from_numpy(deltas)[m >= 0], rtol=1e-4, atol=1e-4)
-    class_loss = retina.class_loss(flat(case, "in_pred_cls_l", 3), anchors, matched, targets)
-    box_loss = retina.box_loss(flat(case, "in_pred_deltas_l", 4), anchors, matched, targets)
+    class_loss, box = retina.class_loss(found, matched, targets), retina.box_losses(found, matched, targets)["box"]
     assert class_loss.item() == pytest.approx(float(case["out_loss_cls"]), rel=1e-4, abs=1e-5)
-    assert box_loss.item() == pytest.approx(float(case["out_loss_reg"]), rel=1e-4, abs=1e-5)
+    assert box.item() == pytest.approx(float(case["out_loss_reg"]), rel=1e-4, abs=1e-5)
 
 
 class NoBackbone(torch.nn.Module):
-    out_channels = 16
+    out_channels = 64
 
 
-def test_losses_of_one_image_are_torchvisions(images, targets):
-    """Of one image: torchvision takes the mean over images, this detector normalizes the batch as a whole."""
-    ours = small("retinanet_lite", anchors={"rounded": True}, head={"smooth_l1_beta": 0.0, "tower_depth": 4})
+@pytest.fixture(scope="module")
+def pair():
+    """Ours with torchvision's settings, and torchvision's with the weights of ours."""
+    ours = small_of(
+        "retinanet",
+        anchors={"rounded": True},
+        head={"smooth_l1_beta": 0.0, "tower_depth": 4, "candidates_per_level": 50, "clip_before_nms": True},
+    )
     sizes = ours.params.anchors.sizes_px
     theirs = TorchvisionRetinaNet(
         NoBackbone(),
         len(CLASSES),
         anchor_generator=AnchorGenerator(tuple(map(tuple, sizes)), ((0.5, 1.0, 2.0),) * 3),
+        topk_candidates=50,
+        detections_per_img=100,
     )
     theirs.head.classification_head.load_state_dict(ours.class_head.state_dict())
     theirs.head.regression_head.load_state_dict(ours.box_head.state_dict())
-    features = [f.detach() for f in ours.features(images[:1], SIZES[:1])]
-    anchors = theirs.anchor_generator(ImageList(images[:1], SIZES[:1]), features)
-    plain = [{"boxes": targets[0].boxes, "labels": targets[0].labels}]
+    return ours, theirs
+
+
+def test_losses_are_torchvisions(pair, images, targets):
+    """The mean of the losses of each image: torchvision normalizes by image, this detector the batch as a whole."""
+    ours, theirs = pair
+    features = [f.detach() for f in ours.features(images, SIZES)]
+    anchors = theirs.anchor_generator(ImageList(images, SIZES), features)
+    plain = [{"boxes": t.boxes, "labels": t.labels} for t in targets]
     expected = theirs.compute_loss(plain, theirs.head(features), anchors)
-    losses = ours.losses(features, targets[:1], SIZES[:1])
-    torch.testing.assert_close(losses["class"], expected["classification"], rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(losses["box"], expected["bbox_regression"], rtol=1e-5, atol=1e-6)
+    each = [ours.losses([f[i : i + 1] for f in features], targets[i : i + 1], SIZES[:1]) for i in range(2)]
+    for name, value in (("class", expected["classification"]), ("box", expected["bbox_regression"])):
+        torch.testing.assert_close((each[0][name] + each[1][name]) / 2, value, rtol=1e-5, atol=1e-6)
 
 
-def test_class_and_box_loss_see_only_their_own_boxes(retina, images, targets):
-    features = retina.features(images, SIZES)
-    plain = retina.losses(features, targets, SIZES)
-    no_box = retina.losses(features, [replace(t, for_box=torch.zeros(len(t)).bool()) for t in targets], SIZES)
-    assert no_box["box"] == 0 and torch.equal(no_box["class"], plain["class"])
-    hidden = [replace(t, for_class=torch.zeros(len(t)).bool()) for t in targets]
-    no_class = retina.losses(features, hidden, SIZES)
-    assert torch.equal(no_class["box"], plain["box"])
-    assert torch.equal(no_class["class"], retina.losses(features, [Target.empty()] * 2, SIZES)["class"])
-
-
-def test_objectness_visibility_is_not_used(retina, images, targets):
-    features = retina.features(images, SIZES)
-    hidden = [replace(t, for_objectness=torch.zeros(len(t)).bool()) for t in targets]
-    assert retina.losses(features, hidden, SIZES) == retina.losses(features, targets, SIZES)
+@torch.no_grad()
+def test_detections_are_torchvisions(pair, images):
+    ours, theirs = pair
+    features = ours.features(images, SIZES)
+    counts = [27 * (f.shape[2] * f.shape[3]) // 3 for f in features]
+    outputs = {name: list(out.split(counts, dim=1)) for name, out in theirs.head(features).items()}
+    anchors = [list(a.split(counts)) for a in theirs.anchor_generator(ImageList(images, SIZES), features)]
+    same_detections(ours.detect(features, SIZES), theirs.postprocess_detections(outputs, anchors, SIZES))
 
 
 def test_background_weight_multiplies_the_negative_terms(retina, images, targets):

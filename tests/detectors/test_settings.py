@@ -2,11 +2,12 @@ import json
 
 import pytest
 import torch
+import yaml
 
-from scantling.detectors import DetectorParams, build
-from scantling.detectors.faster_rcnn import FasterRcnn, FasterRcnnParams
+from scantling.detectors import ARCHITECTURES, DetectorParams, build
+from scantling.detectors.faster_rcnn import FasterRcnnParams
 from scantling.detectors.protocol import Detector
-from scantling.detectors.retinanet import RetinaNet, RetinaNetParams
+from scantling.detectors.retinanet import RetinaNetParams
 from scantling.params import ParamsError
 from scantling.stage import BadInput
 from tests.detectors.small import CLASSES, PARAMS, changed
@@ -17,9 +18,20 @@ def test_every_file_builds_the_detector_it_names(path):
     params = DetectorParams.load(path)
     detector = build(params, CLASSES, pretrained=False)
     assert isinstance(detector, Detector) and detector.classes == CLASSES
-    assert isinstance(detector, {"faster_rcnn": FasterRcnn, "retinanet": RetinaNet}[params.architecture])
+    assert isinstance(detector, ARCHITECTURES[params.architecture][1])
     parts = {name.split(".")[0] for name, _ in detector.named_parameters()}
     assert {"backbone", "neck"} < parts
+
+
+@pytest.mark.parametrize("path", sorted(PARAMS.glob("*.yaml")), ids=lambda p: p.stem)
+def test_every_value_of_a_file_is_written_out_and_commented(path):
+    written, params = yaml.safe_load(path.read_text()), DetectorParams.load(path).resolved()
+    assert written.keys() == params.keys()
+    for section, values in params.items():
+        if isinstance(values, dict) and section != "backbone":  # its defaults are torchvision's own form
+            assert written[section].keys() == values.keys(), section
+    values = [line for line in path.read_text().splitlines() if line.startswith("  ") and not line.endswith(":")]
+    assert [line for line in values if "#" not in line and not line.startswith("    ")] == []
 
 
 def test_parameters_survive_a_json_header():
@@ -33,7 +45,7 @@ def test_parameters_survive_a_json_header():
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("architecture: yolo", "`architecture` = 'yolo': use one of faster_rcnn, retinanet"),
+        ("architecture: yolo", "`architecture` = 'yolo': use one of faster_rcnn, retinanet, fcos"),
         ("architecture: faster_rcnn\nhead: {}", "unknown parameter `head`"),
         ("architecture: faster_rcnn\nbackbone: {name: resnet34}", "`backbone`"),
         (

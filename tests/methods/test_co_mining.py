@@ -10,7 +10,8 @@ import torch
 from scantling import methods
 from scantling.candidates import Candidates
 from scantling.methods import MethodParams
-from scantling.methods.co_mining import Method, is_new
+from scantling.methods.co_mining import Method
+from scantling.mining.exchange import is_new
 from scantling.target import Target
 from tests import toy
 

@@ -9,7 +9,7 @@ import torch
 from scantling import methods
 from scantling.candidates import Candidates
 from scantling.methods import MethodParams
-from scantling.methods.soft_teacher import candidate_background
+from scantling.mining import background
 from scantling.params import ParamsError
 from tests import toy
 from tests.methods.test_battery import batch_of
@@ -54,9 +54,10 @@ def test_uncertain_boxes_are_ignored_when_asked() -> None:
 
 def test_background_trust_is_one_minus_the_best_overlapping_candidate() -> None:
     boxes = torch.tensor([[0, 0, 10, 10], [100, 100, 120, 120], [21, 0, 31, 10.0]])
-    found = candidate_background(boxes, candidates([0.8, 0.3, 0.0, 0.0], [0.0] * 4), 0.5)
+    weigh = background.guessed([candidates([0.8, 0.3, 0.0, 0.0], [0.0] * 4)], 0.5)
+    found = weigh(0, boxes)
     torch.testing.assert_close(found, torch.tensor([0.2, 1.0, 0.7]))
-    assert candidate_background(boxes[:0], candidates([0.8] * 4, [0.0] * 4), 0.5).shape == (0,)
+    assert weigh(0, boxes[:0]).shape == (0,)
 
 
 def test_unlabeled_losses_carry_their_weight(tmp_path: Any) -> None:

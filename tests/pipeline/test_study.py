@@ -77,10 +77,50 @@ def test_shared_stages_appear_once(project: Path) -> None:
     assert list(table["report"]["runs"]) == list(table["runs"])
 
 
+def test_each_round_labels_with_the_model_of_the_one_before(project: Path) -> None:
+    Path("params/methods/soft.yaml").write_text("method: soft_teacher\nteacher: cached")
+    table = expand(rounds=3)
+    first, second, third = (table["runs"][f"digits-few-f1-d1-t-soft{r}-s0"] for r in ("", "_round2", "_round3"))
+    assert (first["weights"], first["teacher"], first["after"]) == (
+        "results/burn_in/digits-few-f1-d1-t-s0",
+        "digits-few-f1-d1-t-s0",
+        None,
+    )
+    assert third["teacher"] == third["after"] == "digits-few-f1-d1-t-soft_round2-s0"
+    assert table["teachers"][third["teacher"]]["weights"] == third["weights"] == f"results/retrain/{third['after']}"
+    assert second["start"] == third["start"] == first["weights"] and second["file"] == "soft"
+    assert "digits-few-f1-d1-t-supervised_round2-s0" not in table["runs"]  # it learns from no label of the machine
+    assert expand(rounds=2, round_start="previous")["runs"]["digits-few-f1-d1-t-soft_round2-s0"]["start"] == (
+        "results/retrain/digits-few-f1-d1-t-soft-s0"
+    )
+
+
+def test_corrections_reach_every_round(project: Path) -> None:
+    Path("fixed.json").write_text("{}")
+    assert {run["corrections"] for run in expand(corrections="fixed.json")["runs"].values()} == {"fixed.json"}
+    assert {run["corrections"] for run in expand()["runs"].values()} == {"params/corrections/none.json"}
+
+
 def test_data_of_others_are_watched_not_generated(project: Path) -> None:
     table = expand(data="cells")
     assert table["generated"] == {}
     assert table["data"] == {"cells": {"watch": "../cells/annotations"}}
+
+
+def test_a_combined_data_set_has_its_parts_in_the_table(project: Path) -> None:
+    more = "format: combined\nroot: ..\nparts:\n"
+    more += "  - {data: params/data/cells.yaml, map_classes: map.yaml}\n  - {data: %s}\n"
+    Path("params/data/both.yaml").write_text(more % "params/data/digits.yaml")
+    Path("map.yaml").write_text("cell: null")
+    row = expand(data="both")["data"]["both"]
+    assert row["watch"] == ".." and list(row["parts"]) == [
+        "params/data/cells.yaml", "map.yaml", "params/data/digits.yaml"
+    ]  # fmt: skip
+    Path("map.yaml").write_text("cell: Cell")
+    assert expand(data="both")["data"]["both"] != row  # prepare depends on its row
+    Path("params/data/both.yaml").write_text(more % "params/data/digit.yaml")
+    with pytest.raises(ParamsError, match=r"did you mean params/data/digits\.yaml\?"):
+        expand(data="both")
 
 
 def test_the_table_is_written_once_and_again_when_a_named_file_changes(project: Path) -> None:
@@ -102,6 +142,8 @@ def test_the_table_is_written_once_and_again_when_a_named_file_changes(project: 
         ({"name": "other"}, "write name: s"),
         ({"data": "digits-a"}, "`data` = 'digits-a'"),
         ({"grid": []}, "`grid`"),
+        ({"rounds": 2}, "follows the student by itself"),
+        ({"corrections": "fxied.json"}, "`corrections` = 'fxied.json'"),
     ],
 )
 def test_what_cannot_be_is_said_in_a_sentence(project: Path, changes: dict, sentence: str) -> None:

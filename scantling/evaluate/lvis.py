@@ -1,0 +1,84 @@
+"""Average precision as LVIS defines it (Gupta et al. 2019, section 3), computed by pycocotools.
+
+A detection counts only in images that are known to hold its class or known not to; where a class is not boxed
+exhaustively, detections that match nothing are ignored. At most 300 detections an image.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+
+import numpy as np
+import pandas as pd
+
+from scantling.data.index import Index
+from scantling.evaluate import coco
+from scantling.evaluate.coco import Evaluation, Result
+
+NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "APr", "APc", "APf", "AR300")
+GROUPS = {"r": "APr", "c": "APc", "f": "APf"}  # frequency of a class in the training set: rare, common, frequent
+LIMIT = 300
+
+
+class _Federated(Evaluation):
+    """COCOeval in which unmatched detections of a not exhaustively boxed class of an image are ignored."""
+
+    open_pairs: set[tuple[int, int]]  # (image id, category id)
+
+    def evaluateImg(self, imgId: int, catId: int, aRng: list[float], maxDet: int):
+        found = super().evaluateImg(imgId, catId, aRng, maxDet)
+        if found is not None and (imgId, catId) in self.open_pairs:
+            found["dtIgnore"] = np.logical_or(found["dtIgnore"], found["dtMatches"] == 0)
+        return found
+
+
+def evaluate(index: Index, subset: str, detections: pd.DataFrame) -> Result:
+    """Numbers by name (NAMES) and per class as in `coco.evaluate`, with the federated rules.
+
+    index.image_labels says which classes are absent or not exhaustive in an image; index.facts["frequencies"] (r, c or
+    f per class) makes APr, APc and APf, None without it.
+    """
+    assert index.boxes is not None and index.image_labels is not None, "evaluation needs the truth"
+    images = coco.images_of(index, subset)
+    coco.check(index, subset, images, detections)
+    boxes = index.boxes[index.boxes["image_id"].isin(images)]
+    known = index.image_labels
+    open_ = known[known["kind"] == "not_exhaustive"]
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = coco.truth_of(images, len(index.classes), boxes)
+        found = coco.found_of(images, len(index.classes), _judgeable(detections, boxes, known))
+        run = _Federated(truth, found, ignored=np.flatnonzero(boxes["difficult"]) + 1)
+        run.open_pairs = set(zip(open_["image_id"].tolist(), (open_["label"] + 1).tolist(), strict=True))
+        run.params.maxDets = [LIMIT]
+        run.evaluate()
+        run.accumulate()
+    per_class = coco.per_class(index, boxes, run)
+    return Result(_numbers(run, per_class, index.facts.get("frequencies") or []), per_class)
+
+
+def _judgeable(detections: pd.DataFrame, boxes: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
+    """The detections of classes that their image has, or verifiably has not; the best 300 an image before that."""
+    order = detections.sort_values("score", ascending=False, kind="stable")
+    best = order[order.groupby("image_id").cumcount() < LIMIT].sort_index()
+    absent = known.loc[known["kind"] == "negative", ["image_id", "label"]]
+    pairs = pd.MultiIndex.from_frame(pd.concat([boxes[["image_id", "label"]], absent]).drop_duplicates())
+    return best[pd.MultiIndex.from_frame(best[["image_id", "label"]]).isin(pairs)]
+
+
+def _numbers(run: Evaluation, per_class: pd.DataFrame, frequencies: list[str]) -> dict[str, float | None]:
+    precision, recall = run.eval["precision"][..., -1], run.eval["recall"][..., -1]  # [T, R, K, A] and [T, K, A]
+    values = {
+        "AP": precision[..., 0],
+        "AP50": precision[0, ..., 0],
+        "AP75": precision[5, ..., 0],
+        "APs": precision[..., 1],
+        "APm": precision[..., 2],
+        "APl": precision[..., 3],
+        "AR300": recall[..., 0],
+    }
+    groups = np.array(frequencies)
+    for group, name in GROUPS.items():
+        values[name] = precision[:, :, groups == group, 0] if len(groups) else np.zeros(0)
+    means = {name: coco.mean(values[name]) for name in NAMES}
+    return {name: None if np.isnan(value) else value for name, value in means.items()}

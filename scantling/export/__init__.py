@@ -1,0 +1,1 @@
+"""Writes data sets, splits and pseudo labels in the forms that other tools read."""

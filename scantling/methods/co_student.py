@@ -1,0 +1,127 @@
+"""Co-Student (Wu et al., ECCV 2024): two views of a sparsely labeled image teach each other, corrected by a teacher.
+
+One detector sees a `weak` and a `strong` view; an averaged teacher sees the plain image (`raw`). The teacher's boxes
+correct each view's, and each view is trained on its sparse labels and the corrected boxes of the OTHER view. Sections
+are those of the specification of the released code.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import pandas as pd
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from scantling.candidates import FLAGS, Candidates, CandidateTable
+from scantling.data.loader import TrainingStep, Views
+from scantling.methods import MethodParams, supervised
+from scantling.mining import exchange, found
+from scantling.target import Target
+
+
+class Params(MethodParams):
+    method: Literal["co_student"] = "co_student"
+    student_score: float = Field(ge=0, le=1)
+    teacher_score: float = Field(ge=0, le=1)
+    nms_iou: float = Field(gt=0, le=1)
+    limit: int = Field(gt=0)
+    revise: bool
+    revise_iou: float = Field(ge=0, le=1)
+    merge_iou: float = Field(ge=0, le=1)
+    drop_copies: bool
+    keep_empty_images: bool
+    unlabeled: bool
+
+
+class Method(supervised.Method):
+    def __init__(self, params: Params, classes: tuple[str, ...], refined: pd.DataFrame | None):
+        super().__init__(params, classes, refined)
+        self.params: Params = params
+        self.keep_empty_images = params.keep_empty_images
+        views = ("weak", "strong") if params.teacher == "cached" or not params.revise else ("raw", "weak", "strong")
+        self.labeled_views = views
+        self.unlabeled_views = views if params.unlabeled else ()
+        cached = params.teacher == "cached" and refined is not None
+        self.table = CandidateTable(refined[refined["for_class"]]) if cached else None
+
+    def step(
+        self, student: nn.Module, teacher: nn.Module | None, batch: TrainingStep
+    ) -> tuple[supervised.Losses, dict[str, float]]:
+        losses: supervised.Losses = {}
+        logged = {}
+        for side, views in (("labeled", batch.labeled), ("unlabeled", batch.unlabeled)):
+            if not views:
+                continue
+            targets, features, mined = self._targets(student, teacher, views)
+            for name in ("weak", "strong"):
+                sizes = views[name].sizes
+                for term, loss in student.losses(features[name], targets[name], sizes).items():
+                    losses[f"{side}/{term}"] = losses.get(f"{side}/{term}", 0.0) + loss
+            logged["pseudo_boxes" if side == "labeled" else "pseudo_boxes_unlabeled"] = mined
+        return losses, logged
+
+    def _targets(
+        self, student: nn.Module, teacher: nn.Module | None, views: Views
+    ) -> tuple[dict[str, list[Target]], dict[str, list[Tensor]], float]:
+        """Targets and student features of both views, and the mean number of mined boxes (sections 5 to 7)."""
+        p = self.params
+        features = {n: student.features(views[n].images, views[n].sizes) for n in ("weak", "strong")}
+        limits = {"nms_iou": p.nms_iou, "limit": p.limit}
+        sets = {
+            n: found.seen(student, features[n], views[n], score_threshold=p.student_score, **limits) for n in features
+        }
+        if p.revise:
+            for name, sure in self._teacher_sets(teacher, views).items():
+                revised = [exchange.revised(t, s, p.revise_iou) for t, s in zip(sure, sets[name], strict=True)]
+                sets[name] = [exchange.without_copies(r) for r in revised] if p.drop_copies else revised
+        targets, mined = {}, 0
+        for name, other in (("weak", "strong"), ("strong", "weak")):
+            view = views[name]
+            move = view.matrices @ torch.linalg.inv(views[other].matrices)
+            open_ = found.unless(sets[other], view, self.corrected)
+            there = [exchange.moved(f, m, s) for f, m, s in zip(open_, move, view.sizes, strict=True)]
+            targets[name] = [self._target(t, f) for t, f in zip(view.targets, there, strict=True)]
+            mined += sum(len(t) for t in targets[name]) - sum(len(t) for t in view.targets)
+        return targets, features, mined / max(2 * len(views["weak"]), 1)
+
+    @torch.no_grad()
+    def _teacher_sets(self, teacher: nn.Module | None, views: Views) -> dict[str, list[Candidates]]:
+        """The teacher's boxes in both views: seen in the plain image, or those of the refined table (section 4)."""
+        both = {name: views[name] for name in ("weak", "strong")}
+        if teacher is None:
+            assert self.table is not None, "teacher mode cached needs the refined labels"
+            return {name: found.read(self.table, view) for name, view in both.items()}
+        p, raw = self.params, views["raw"]
+        features = teacher.features(raw.images, raw.sizes)
+        sure = found.seen(teacher, features, raw, score_threshold=p.teacher_score, nms_iou=p.nms_iou, limit=p.limit)
+        back = torch.linalg.inv(raw.matrices)
+        return {
+            name: [exchange.moved(f, m, s) for f, m, s in zip(sure, view.matrices @ back, view.sizes, strict=True)]
+            for name, view in both.items()
+        }
+
+    def _target(self, truth: Target, other: Candidates) -> Target:
+        """The sparse labels and the other view's boxes that they do not have; an empty one teaches no background."""
+        fresh = exchange.is_new(truth.boxes, truth.labels, other.boxes, other.labels, self.params.merge_iou)
+        mined = other.keep(fresh)
+        boxes = torch.cat([truth.boxes, mined.boxes])
+        return Target.of(
+            boxes,
+            torch.cat([truth.labels, mined.labels]),
+            scores=torch.cat([truth.scores, mined.scores]),
+            ignore=truth.ignore,
+            seed=truth.seed,
+            background=len(boxes) > 0,  # section 8
+        )
+
+    def refine(self, pseudo: pd.DataFrame, split: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, object]]:
+        """The boxes that a frozen teacher would correct with, and add to the sparse labels (section 13)."""
+        refined = supervised.unused(pseudo)
+        seen = split["image_id"] if self.params.unlabeled else split.loc[split["labeled"], "image_id"]
+        sure = pseudo["image_id"].isin(seen) & (pseudo["score"] > self.params.teacher_score)
+        for flag in FLAGS[:3]:
+            refined[flag] = sure
+        refined.loc[sure, "source"] = "mined"
+        return refined, {"rows": len(refined), "sure": int(sure.sum())}

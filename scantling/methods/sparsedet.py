@@ -1,0 +1,205 @@
+"""SparseDet (ICCV 2023, arXiv 2201.04620): regions that look like objects but have no label leave the supervised loss.
+
+Two pixel-aligned views share one set of proposals. What the proposal stage finds very object-like and no label overlaps
+is trained by one thing only: its features in the two views must agree. Very confident boxes of the plain view join the
+targets of the other one. Sections are those of the specification of the released code.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal
+
+import pandas as pd
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from scantling import distributed
+from scantling.augment.views import torch_generator
+from scantling.candidates import Candidates
+from scantling.data.index import XYXY
+from scantling.data.loader import TrainingStep
+from scantling.detectors.losses import normalizer
+from scantling.methods import MethodParams, supervised
+from scantling.mining import exchange, pseudo_positives
+from scantling.target import Batch, Target
+
+
+class Params(MethodParams):
+    method: Literal["sparsedet"] = "sparsedet"
+    teacher: Literal["student"] = "student"  # type: ignore[assignment]
+    mine: bool
+    mine_from_step: int = Field(ge=0)
+    mine_score: float = Field(ge=0, le=1)
+    mine_iou: float = Field(ge=0, le=1)
+    mine_nms_iou: float = Field(gt=0, le=1)
+    agreement_weight: float = Field(ge=0)
+    stop_gradient: bool
+    add_score: float = Field(ge=0, le=1)
+    add_nms_iou: float = Field(gt=0, le=1)
+    truth_protected: bool
+    candidate_floor: float = Field(ge=0, le=1)
+    nms_iou: float = Field(gt=0, le=1)
+    limit: int = Field(gt=0)
+    keep_empty_images: bool
+    unlabeled: bool
+
+
+class Method(supervised.Method):
+    labeled_views = ("weak", "strong")
+
+    def __init__(self, params: Params, classes: tuple[str, ...], refined: pd.DataFrame | None):
+        super().__init__(params, classes, refined)
+        self.params: Params = params
+        self.keep_empty_images = params.keep_empty_images
+        self.unlabeled_views = ("weak", "strong") if params.unlabeled else ()
+
+    def step(
+        self, student: nn.Module, teacher: nn.Module | None, batch: TrainingStep
+    ) -> tuple[supervised.Losses, dict[str, float]]:
+        side_losses = self._two_stage if student.has_proposals else self._single_stage
+        losses: supervised.Losses = {}
+        logged: dict[str, float] = {}
+        for side, views in (("labeled", batch.labeled), ("unlabeled", batch.unlabeled)):
+            if views:
+                own, seen = side_losses(student, views["weak"], views["strong"], batch.step)
+                losses |= {f"{side}/{name}": loss for name, loss in own.items()}
+                logged |= seen if side == "labeled" else {f"{name}_unlabeled": v for name, v in seen.items()}
+        return losses, logged
+
+    def _two_stage(
+        self, student: nn.Module, weak: Batch, strong: Batch, step: int
+    ) -> tuple[supervised.Losses, dict[str, float]]:
+        """Section 5 on one side of a batch; an image is `present` if it has a label."""
+        truth, sizes = weak.targets, weak.sizes
+        features = {"weak": student.features(weak.images, sizes), "strong": student.features(strong.images, sizes)}
+        known = [replace(t, background=t.background and len(t) > 0) for t in truth]  # no proposal loss elsewhere
+        losses, offered = student.propose_pair(features["weak"], features["strong"], known, sizes)
+        regions, rest = self._mined(offered, truth, step)
+
+        present = [len(t) > 0 for t in truth]
+        of_weak, drawn = student.region_losses(features["weak"], _only(rest, present), truth, sizes)
+        for i, here in enumerate(present):
+            if not here:  # nothing to learn from, but confident boxes may still be found among some proposals
+                generator = torch_generator(truth[i].seed or 0)
+                order = torch.randperm(len(rest[i]), generator=generator)[: student.regions_per_image]
+                drawn[i] = rest[i][order.to(rest[i].device)]
+        targets = self._strong_targets(student, features["weak"], drawn, truth, sizes)
+        of_strong, _ = student.region_losses(
+            features["strong"], _only(rest, [len(t) > 0 for t in targets]), targets, sizes
+        )
+        both = bool(distributed.mean(torch.tensor(float(any(present)), device=weak.images.device)) > 0)
+        for name in of_weak:
+            losses[name] = 0.5 * (of_weak[name] + of_strong[name]) if both else of_weak[name] + of_strong[name]
+        hidden = [student.hidden(features[view], regions, sizes) for view in ("weak", "strong")]
+        losses["agreement"] = self._agreement(*hidden)
+        count = max(len(truth), 1)
+        added = sum(len(h) for h in targets) - sum(len(t) for t in truth)
+        return losses, {"mined_regions": sum(map(len, regions)) / count, "pseudo_boxes": added / count}
+
+    def _mined(
+        self, offered: list[tuple[Tensor, Tensor]], truth: list[Target], step: int
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Per image the mined regions, and the proposals that stay in the supervised loss (step 2)."""
+        p, regions, rest = self.params, [], []
+        for (boxes, objectness), target in zip(offered, truth, strict=True):
+            mined, stay = boxes.new_zeros(0, dtype=torch.int64), torch.arange(len(boxes), device=boxes.device)
+            if p.mine and step >= p.mine_from_step:
+                mined, stay = pseudo_positives.mine(
+                    boxes, objectness, target.boxes, score=p.mine_score, iou=p.mine_iou, nms_iou=p.mine_nms_iou
+                )
+            regions.append(boxes[mined])
+            rest.append(boxes[stay])
+        return regions, rest
+
+    @torch.no_grad()
+    def _strong_targets(
+        self,
+        student: nn.Module,
+        features: list[Tensor],
+        drawn: list[Tensor],
+        truth: list[Target],
+        sizes: list[tuple[int, int]],
+    ) -> list[Target]:
+        """The labels and the very confident boxes of the weak view (steps 4 and 5)."""
+        p = self.params
+        found = student.detect_regions(
+            [level.detach() for level in features],
+            drawn,
+            sizes,
+            score_threshold=p.candidate_floor,
+            nms_iou=p.nms_iou,
+            limit=p.limit,
+        )
+        targets = []
+        for one, target in zip(found, truth, strict=True):
+            boxes, labels = exchange.confident_added(
+                target.boxes,
+                target.labels,
+                Candidates(one.boxes, one.labels, one.scores, torch.full_like(one.scores, float("nan"))),
+                score=p.add_score,
+                nms_iou=p.add_nms_iou,
+                truth_protected=p.truth_protected,
+            )
+            targets.append(Target.of(boxes, labels, ignore=target.ignore, seed=target.seed))
+        return targets
+
+    def _single_stage(
+        self, student: nn.Module, weak: Batch, strong: Batch, step: int
+    ) -> tuple[supervised.Losses, dict[str, float]]:
+        """Ours (section 14): mined are the student's own confident boxes away from every label; they are ignored."""
+        p, sizes = self.params, weak.sizes
+        features = {"weak": student.features(weak.images, sizes), "strong": student.features(strong.images, sizes)}
+        regions = [boxes.new_zeros((0, 4)) for boxes in (t.boxes for t in weak.targets)]
+        if p.mine and step >= p.mine_from_step:
+            with torch.no_grad():
+                plain = [level.detach() for level in features["weak"]]
+                found = student.detect(
+                    plain, sizes, score_threshold=p.candidate_floor, nms_iou=p.nms_iou, limit=p.limit
+                )
+            offered = [(f.boxes, f.scores) for f in found]
+            regions, _ = self._mined(offered, weak.targets, step)
+        losses: supervised.Losses = {}
+        for view in (weak, strong):
+            targets = [
+                replace(t, ignore=torch.cat([t.ignore, r]), background=len(t) > 0)
+                for t, r in zip(view.targets, regions, strict=True)
+            ]
+            of_view = features["weak" if view is weak else "strong"]
+            for name, loss in student.losses(of_view, targets, sizes).items():
+                losses[name] = losses.get(name, 0.0) + 0.5 * loss
+        pooled = [student.pooled(features[view], regions, 7).mean((2, 3)) for view in ("weak", "strong")]
+        losses["agreement"] = self._agreement(*pooled)
+        return losses, {"mined_regions": sum(map(len, regions)) / max(len(regions), 1)}
+
+    def _agreement(self, weak: Tensor, strong: Tensor) -> Tensor:
+        """The weighted feature loss, divided by the number of elements of all processes."""
+        share = normalizer(weak.numel(), weak) / max(weak.numel(), 1)
+        loss = pseudo_positives.agreement_loss(weak, strong, stop_gradient=self.params.stop_gradient)
+        return (
+            self.params.agreement_weight * loss / max(share, 1e-12)
+            if weak.numel()
+            else 0.0 * (weak.sum() + strong.sum())
+        )
+
+    def refine(self, pseudo: pd.DataFrame, split: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, object]]:
+        """What a frozen detector would mine in labeled images: regions that training ignores (section 13)."""
+        p, refined = self.params, supervised.unused(pseudo)
+        kept = {int(i): rows for i, rows in split[split["box_id"] >= 0].groupby("image_id")}
+        labeled = set(split["image_id"] if p.unlabeled else split.loc[split["labeled"], "image_id"])
+        for image_id, rows in pseudo.groupby("image_id"):
+            if image_id not in labeled:
+                continue
+            truth = torch.tensor(kept[image_id][XYXY].to_numpy("float32") if image_id in kept else []).reshape(-1, 4)
+            boxes, scores = (torch.tensor(rows[c].to_numpy("float32")) for c in (XYXY, "score"))
+            mined, _ = pseudo_positives.mine(
+                boxes, scores, truth, score=p.mine_score, iou=p.mine_iou, nms_iou=p.mine_nms_iou
+            )
+            refined.loc[rows.index[mined.numpy()], ["ignore", "source"]] = [True, "mined"]
+        return refined, {"rows": len(refined), "mined": int(refined["ignore"].sum())}
+
+
+def _only(proposals: list[Tensor], wanted: list[bool]) -> list[Tensor]:
+    """The proposals of the wanted images, none of the others."""
+    return [p if here else p[:0] for p, here in zip(proposals, wanted, strict=True)]

@@ -1,0 +1,95 @@
+"""Boxes that views and networks hand to each other: moved, corrected by a teacher, fused with what a person drew.
+
+The family of Co-mining and Co-Student. Shapes: T teacher boxes, S student boxes, G truth boxes, N boxes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+from torchvision.ops import batched_nms
+
+from scantling import boxes as box_ops
+from scantling.candidates import Candidates
+
+
+def moved(found: Candidates, matrix: Tensor, size: tuple[int, int]) -> Candidates:
+    """The boxes in another view of (height, width) `size`; those that have no area there are left out.
+
+    Co-Student section 3: hull of the four corners, clipped.
+    """
+    there = found.moved(matrix, size)
+    return there.keep(box_ops.has_area(there.boxes))
+
+
+def is_new(truth: Tensor, truth_labels: Tensor, boxes: Tensor, labels: Tensor, iou: float) -> Tensor:
+    """(N,) bool: no truth box of the same class overlaps by more than `iou` (strict). Co-mining section 5."""
+    if len(truth) == 0 or len(boxes) == 0:
+        return torch.ones(len(boxes), dtype=torch.bool, device=boxes.device)
+    same = labels[:, None] == truth_labels[None]
+    return ~((box_ops.iou(boxes, truth) > iou) & same).any(1)
+
+
+def revised(teacher: Candidates, student: Candidates, iou: float) -> Candidates:
+    """The student's boxes corrected by the teacher's: teacher boxes that no student box meets, then the student's.
+
+    A student box becomes the teacher box that it overlaps most among those that overlap it by more than `iou` and
+    score at least as much, whatever their classes. A teacher box that overlaps some student box by `iou` or more is
+    not added by itself, even if it lost. Co-Student section 6. Both sets are in one frame.
+    """
+    if not len(teacher) or not len(student):
+        return _joined(teacher, student)
+    overlap = box_ops.iou(teacher.boxes, student.boxes)  # (T, S)
+    stronger = (overlap > iou) & (teacher.scores[:, None] >= student.scores[None])
+    best = torch.where(stronger, overlap, overlap.new_full((), -1.0)).argmax(0)  # (S,)
+    replaced = stronger.any(0)
+    corrected = replace(
+        student,
+        boxes=torch.where(replaced[:, None], teacher.boxes[best], student.boxes),
+        labels=torch.where(replaced, teacher.labels[best], student.labels),
+        scores=torch.where(replaced, teacher.scores[best], student.scores),
+    )
+    alone = (overlap < iou).all(1)
+    return _joined(teacher.keep(alone), corrected)
+
+
+def without_copies(found: Candidates) -> Candidates:
+    """Of boxes with exactly the same corners and class, only the first; for detectors that sample anchors or RoIs.
+
+    `revised` may turn two student boxes into one teacher box; FCOS does not mind (Co-Student section 12, item 4).
+    """
+    if not len(found):
+        return found
+    rows = torch.cat([found.boxes, found.labels[:, None].to(found.boxes)], 1)
+    equal = (rows[:, None] == rows[None]).all(2)
+    return found.keep(equal.int().argmax(1) == torch.arange(len(rows), device=rows.device))
+
+
+def confident_added(
+    truth: Tensor, truth_labels: Tensor, found: Candidates, *, score: float, nms_iou: float, truth_protected: bool
+) -> tuple[Tensor, Tensor]:
+    """Boxes and labels of the truth (as if scored 1) and of what was found above `score`, after class-wise NMS.
+
+    truth_protected: a truth box is never suppressed; the reference lets truth boxes of one class suppress each other.
+    SparseDet section 5, step 5, and section 11, item 2. Truth first, then best score first.
+    """
+    sure = found.keep(found.scores > score)
+    if truth_protected:
+        sure = sure.keep(is_new(truth, truth_labels, sure.boxes, sure.labels, nms_iou))
+        sure = sure.keep(batched_nms(sure.boxes, sure.scores, sure.labels, nms_iou))
+    boxes, labels = torch.cat([truth, sure.boxes]), torch.cat([truth_labels, sure.labels])
+    if truth_protected:
+        return boxes, labels
+    kept = batched_nms(boxes, torch.cat([truth.new_ones(len(truth)), sure.scores]), labels, nms_iou)
+    return boxes[kept], labels[kept]
+
+
+def _joined(first: Candidates, second: Candidates) -> Candidates:
+    return Candidates(
+        torch.cat([first.boxes, second.boxes]),
+        torch.cat([first.labels, second.labels]),
+        torch.cat([first.scores, second.scores]),
+        torch.cat([first.spread, second.spread]),
+    )

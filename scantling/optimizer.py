@@ -1,0 +1,54 @@
+"""What moves the weights: SGD, Adam or AdamW over the student and a method's own networks."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import nn
+
+from scantling.params import Params
+
+
+class Optimizer(Params):
+    name: Literal["sgd", "adam", "adamw"]
+    learning_rate: float = Field(gt=0)
+    backbone_factor: float = Field(1.0, ge=0, description="learning rate of the backbone over the rest's")
+    momentum: float = Field(0.9, ge=0, lt=1, description="sgd only")
+    weight_decay: float = Field(0.0, ge=0, description="adam adds it to the gradient, adamw shrinks the weights")
+    norm_decay: bool = Field(True, description="weight decay on scale and shift of normalization layers as well")
+
+
+def make_optimizer(model: nn.Module, params: Optimizer, networks: nn.Module | None = None) -> torch.optim.Optimizer:
+    """The pretrained trunk (parameters named `backbone.`) has its own rate; a method's `networks` have the rest's.
+
+    Frozen parameters are left out. Scale and shift of normalization layers are the parameters of one dimension that
+    are no bias of a convolution or a linear layer.
+    """
+    plain = {id(m.bias) for m in model.modules() if isinstance(m, nn.Linear | nn.modules.conv._ConvNd)}
+    named = list(model.named_parameters()) + list(networks.named_parameters() if networks is not None else ())
+    if networks is not None:
+        plain |= {id(m.bias) for m in networks.modules() if isinstance(m, nn.Linear | nn.modules.conv._ConvNd)}
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for name, parameter in named:
+        if parameter.requires_grad:
+            decayed = params.norm_decay or parameter.ndim != 1 or id(parameter) in plain
+            groups.setdefault((name.startswith("backbone."), decayed), []).append(parameter)
+    rate = params.learning_rate
+    settings = [
+        {
+            "params": groups[key],
+            "lr": rate * params.backbone_factor if key[0] else rate,
+            "weight_decay": params.weight_decay if key[1] else 0.0,
+        }
+        for key in ((False, True), (False, False), (True, True), (True, False))
+        if key in groups
+    ]
+    match params.name:
+        case "sgd":
+            return torch.optim.SGD(settings, lr=rate, momentum=params.momentum)
+        case "adam":
+            return torch.optim.Adam(settings, lr=rate)
+        case "adamw":
+            return torch.optim.AdamW(settings, lr=rate)

@@ -1,0 +1,98 @@
+"""What lets a killed training go on with the same bits: everything a step changes, and a polite end when asked for."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any, Self
+
+import torch
+from torch import nn
+
+from scantling import checkpoint, distributed, log
+from scantling.stage import Stopped
+
+
+@dataclass
+class State:
+    """Everything a step changes. What a step draws is a function of (seed, step), so no generator is part of it."""
+
+    student: nn.Module
+    average: nn.Module
+    optimizer: torch.optim.Optimizer
+    method: Any
+    step: int = 0
+    rows: list[dict[str, float]] = field(default_factory=list)
+    drawn: list[list[int]] | None = None  # ids that are drawn from now; kept where the method changes them on the way
+
+    def pack(self) -> dict[str, Any]:
+        """Tensors, numbers and strings; the tensors are those of the state, not copies."""
+        return {
+            "step": self.step,
+            "rows": self.rows,
+            "drawn": self.drawn if self.method.redraw_every else None,
+            "processes": distributed.world(),
+            "student": self.student.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "networks": self.method.networks.state_dict(),
+            "averages": self.method.averages.state_dict(),
+            "method": self.method.state_dict(),
+        }
+
+    def unpack(self, saved: dict[str, Any]) -> None:
+        """Go back to what `pack` gave."""
+        self.step, self.rows, self.drawn = saved["step"], list(saved["rows"]), saved["drawn"]
+        self.student.load_state_dict(saved["student"])
+        self.average.load_state_dict(saved["average"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.method.networks.load_state_dict(saved["networks"])
+        self.method.averages.load_state_dict(saved["averages"])
+        self.method.load_state_dict(saved["method"])
+
+    def save(self, work: Path) -> None:
+        """The first process writes; the state of the others is the same."""
+        if distributed.is_first():
+            checkpoint.save_state(work, self.step, self.pack())
+
+    def load(self, work: Path, device: str) -> None:
+        """Go on from what a killed run left in `work`, if there is anything."""
+        saved = checkpoint.load_state(work, device)
+        if saved is None:
+            return
+        self.unpack(saved)
+        others = saved["processes"] != distributed.world()
+        note = f", which {saved['processes']} processes wrote: equal up to rounding" if others else ""
+        log.line(f"resumed at step {self.step} from {work}{note}")
+
+
+class Interrupt:
+    """SIGTERM (a cluster takes the machine back) ends the training at the next step, with its state saved.
+
+    A second one ends it at once. Outside the main thread signals cannot be caught: then nothing is.
+    """
+
+    def __enter__(self) -> Self:
+        self.asked = False
+        self.caught = threading.current_thread() is threading.main_thread()
+        if self.caught:
+            self.before = signal.signal(signal.SIGTERM, self._ask)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.caught:
+            signal.signal(signal.SIGTERM, self.before)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        self.asked = True
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    def look(self, state: State, work: Path) -> None:
+        """Between two steps: save and end if any process was asked to."""
+        if distributed.lowest(0 if self.asked else 1) == 0:
+            state.save(work)
+            distributed.barrier()  # nobody ends, and so is missed, before the state is written
+            raise Stopped(f"asked to end (SIGTERM) at step {state.step}; the same command goes on from there")

@@ -1,0 +1,79 @@
+"""The benchmarks run, and what they generate is what they say; what they measure is asked of a quiet machine."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from scantling.data import coco_file
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def coco_size() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("coco_size", ROOT / "benchmarks/coco_size.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_generated_coco_files_are_as_large_as_the_official_ones(coco_size: ModuleType, tmp_path: Path) -> None:
+    files = [tmp_path / f"{k}.json" for k in range(3)]
+    for file, seed in zip(files, (0, 0, 1), strict=True):
+        names = coco_size.write_coco(file, images=300, boxes=4500, seed=seed)
+    same, again, other = (file.read_bytes() for file in files)
+    assert same == again != other
+    content = json.loads(same)
+    assert [len(content[part]) for part in ("images", "annotations", "categories")] == [300, 4500, 80]
+    assert [image["file_name"] for image in json.loads(other)["images"]] == names
+    # 448 MB of instances_train2017.json: 118,287 images at 280 bytes, 860,001 boxes at 482
+    assert len(json.dumps(content["annotations"], separators=(",", ":"))) / 4500 == pytest.approx(480, rel=0.1)
+    crowds = [box for box in content["annotations"] if box["iscrowd"]]
+    assert 20 < len(crowds) < 90 and all(isinstance(box["segmentation"], dict) for box in crowds)
+    boxes = coco_file.read(files[0]).boxes
+    assert (
+        len(boxes) == 4500 and boxes.x2.max() <= 640.01 and boxes.y2.max() <= 480.01 and boxes.category_id.max() == 80
+    )
+    assert (boxes.x2 > boxes.x1).all() and (boxes.y2 > boxes.y1).all()
+
+
+def test_generated_objects365_files_lie_in_51_folders(coco_size: ModuleType, tmp_path: Path) -> None:
+    file = tmp_path / "f.json"
+    paths = coco_size.write_objects365(file, images=510, boxes=900)
+    coco_size.touch(tmp_path / "images", paths)
+    assert {path.split("/")[0] for path in paths} == {f"patch{k}" for k in range(51)}
+    assert sum(path.is_file() for path in (tmp_path / "images").rglob("*")) == 510
+    content = json.loads(file.read_text())
+    assert [image["file_name"][len("images/v1/") :] for image in content["images"]] == paths
+    assert len(coco_file.read(file).boxes) == 900
+
+
+def test_the_benchmark_of_prepare_runs(tmp_path: Path) -> None:
+    command = [sys.executable, ROOT / "benchmarks/prepare.py", "--small", "--repeats", "1", "--work", tmp_path]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"coco: 200 images, 2,000 boxes, 1\.\d MB of JSON", done.stdout)
+    assert re.search(r"prepare over json\.load: median time \d+\.\d\d, median peak memory \d+\.\d\d", done.stdout)
+    for protocol in ("full", "percent_10"):
+        assert re.search(rf"split {protocol}: \d+\.\d s, \d+ MiB", done.stdout)
+    assert list(tmp_path.iterdir()) == []  # nothing is left
+
+
+def test_detectors_against_torchvision() -> None:
+    done = subprocess.run(
+        [sys.executable, "benchmarks/detectors.py", "--image", "64", "--batch", "1", "--steps", "1", "--repeats", "1",
+         "faster_rcnn_lite", "retinanet_lite", "fcos_lite"],
+        cwd=ROOT, env={"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    for name in ("faster_rcnn_lite", "retinanet_lite", "fcos_lite"):
+        assert re.search(rf"{name}: images/s over torchvision's: median \d", done.stdout)

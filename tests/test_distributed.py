@@ -1,0 +1,138 @@
+"""Several processes: the same result as one, one voice, and no one waits for the dead."""
+
+import json
+import multiprocessing
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from scantling import distributed
+from scantling.stage import run as run_stage
+from stages.evaluate import evaluate
+from tests import toy, two_processes
+from tests.report import synthetic
+
+ROOT = toy.ROOT
+MEASURED = ["images_per_second", "peak_memory_mib"]
+
+
+def torchrun(*command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    words = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "SCANTLING_DEVICE": "cpu"}
+    return subprocess.run([*words, *command], cwd=cwd, env=environment, capture_output=True, text=True, timeout=120)
+
+
+def both(function: Callable[..., None], words: list[str], folder: Path) -> tuple[list[int | None], list[str]]:
+    """A stage in two processes, without the seconds that torchrun takes to start: exit codes and what each said."""
+    folder.mkdir(exist_ok=True)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    context = multiprocessing.get_context("forkserver")  # imports once for all of them
+    context.set_forkserver_preload(["tests.two_processes", "stages.evaluate"])
+    started = [
+        context.Process(target=two_processes.one_of_two, args=(rank, port, function, words, folder))
+        for rank in range(2)
+    ]
+    for process in started:
+        process.start()
+    for process in started:
+        process.join(100)
+        process.kill()
+    return [p.exitcode for p in started], [(folder / f"said_{rank}.txt").read_text() for rank in range(2)]
+
+
+def assert_alike(one: Path, other: Path) -> None:
+    a, b = load_file(one), load_file(other)
+    assert a.keys() == b.keys()
+    for name in a:
+        torch.testing.assert_close(a[name], b[name], rtol=1e-4, atol=1e-6, msg=f"{one.name} {name}")
+
+
+def test_two_processes_are_one_with_twice_the_batch(tmp_path: Path) -> None:
+    ended, said = both(two_processes.stage, two_processes.options("equal", tmp_path / "two"), tmp_path / "two")
+    assert ended == [0, 0], said
+    one, two = tmp_path / "one" / "out", tmp_path / "two" / "out"
+    one.mkdir(parents=True)
+    two_processes.equal(tmp_path / "one", one)
+    labeling = 0
+    for file, architecture in two_processes.PAIRS:
+        name = f"{file.stem}-{architecture}"
+        for role in ("student", "teacher"):
+            assert_alike(one / f"{name}-{role}.safetensors", two / f"{name}-{role}.safetensors")
+        alone, shared = (pd.read_csv(out / f"{name}.csv").drop(columns=MEASURED) for out in (one, two))
+        pd.testing.assert_frame_equal(alone, shared, rtol=1e-4, atol=1e-6)
+        labeling += alone.get("pseudo_boxes", pd.Series([0.0])).max() > 1
+    assert labeling >= 4, "the comparison must see methods that label"
+    assert (one / "labels.parquet").read_bytes() == (two / "labels.parquet").read_bytes()
+    assert json.loads((two / "labels.json").read_text())["world"] == 2
+    assert json.loads((two / "provenance.json").read_text())["processes"] == 2
+    assert "retinanet 3/3" in said[0] and said[1] == "", "one process speaks"
+    assert sorted(p.name for p in two.parent.glob(".out*")) == []
+
+
+def test_a_dying_process_ends_the_others_with_its_error(tmp_path: Path) -> None:
+    started = time.monotonic()
+    folder = tmp_path / "two"
+    folder.mkdir()
+    done = torchrun(str(ROOT / "tests/two_processes.py"), "dying", str(folder), cwd=folder)
+    assert done.returncode != 0 and time.monotonic() - started < 60
+    assert "the second process is out of luck" in done.stderr
+    assert "process 0: stage: another process ended; see what it says" in done.stderr
+    assert not (folder / "out").exists()
+
+
+def test_asked_to_end_they_save_and_go_on_later(tmp_path: Path) -> None:
+    ended, said = both(two_processes.stage, two_processes.options("asked_to_end", tmp_path / "two"), tmp_path / "two")
+    assert ended == [1, 1]
+    assert "process 0: stage: asked to end (SIGTERM) at step 3; the same command goes on from there" in said[0]
+    (tmp_path / "rest").mkdir()
+    two_processes.asked_to_end(tmp_path / "two", tmp_path / "rest")  # any number of processes can go on
+    (tmp_path / "alone").mkdir()
+    (tmp_path / "alone/asked").touch()
+    two_processes.asked_to_end(tmp_path / "alone", tmp_path / "alone")
+    assert_alike(tmp_path / "rest/student.safetensors", tmp_path / "alone/student.safetensors")
+
+
+def test_stages_in_two_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = synthetic.study(folds=(1,), splits=("percent_10",))
+    results = synthetic.write(tmp_path, plan)
+    run = next(iter(plan.runs.values()))
+    training = (ROOT / "params/training/digits.yaml").read_text()
+    (tmp_path / "t.yaml").write_text(training.replace("steps: 250", "steps: 2"))
+    common = ["--index", str(results / "prepare/shapes"), "--split", str(results / "split" / run.split_key)]
+
+    burn_in = [str(ROOT / "stages/burn_in.py"), *common, "--seed", "0", "--out", "model"]
+    burn_in += ["--detector", str(ROOT / "params/detectors/retinanet_lite.yaml")]
+    burn_in += ["--views", "t.yaml:views", "--training", "t.yaml:burn_in"]
+    done = torchrun(*burn_in, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "model/provenance.json").read_text())["processes"] == 2
+
+    words = [*common, "--pseudo", str(results / "pseudo_label" / run.burn_in_key), "--model", "model"]
+    words += ["--refined", str(results / "polish" / run.key), "--params", str(ROOT / "params/evaluate.yaml")]
+    ended, said = both(evaluate, [*words, "--out", "two"], tmp_path)
+    assert ended == [0, 0], said
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SCANTLING_DEVICE", "cpu")
+    run_stage(evaluate, [*words, "--out", "one"])
+    for file in ("metrics.json", "per_class.csv", "detections.parquet", "label_quality.json"):
+        assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes(), file
+    assert list((tmp_path / "work").rglob("*.parquet")) == [], "parts are removed when the stage is done"
+
+
+def test_alone_nothing_is_started() -> None:
+    values = torch.tensor([1.0, 2.0])
+    assert distributed.world() == 1 and distributed.rank() == 0 and distributed.is_first()
+    assert distributed.mean(values) is values and distributed.lowest(3) == 3 and distributed.prefix() == ""
+    assert not distributed.deserted(RuntimeError("Connection closed by peer"))
+    assert not torch.distributed.is_initialized()

@@ -1,0 +1,142 @@
+"""What tests/test_distributed.py runs in one process and under torchrun, in the same way.
+
+python tests/two_processes.py CASE FOLDER
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+from scantling import distributed, methods, predict, train
+from scantling.augment.views import ViewParams
+from scantling.methods import supervised
+from scantling.pseudo import PseudoLabelParams
+from scantling.stage import run
+from tests import tiny, toy
+from tests.methods import test_battery as battery
+
+# every view of one size, so that the padding of a batch does not depend on what else is in it
+VIEWS = ViewParams.model_validate(
+    toy.VIEWS.model_dump() | {"strong": {"short_px": [64, 64], "long_px": 96, "gray": 0.5}}
+)
+PAIRS = [(file, architecture) for file in battery.FILES for architecture in tiny.ARCHITECTURES]
+SGD = {"optimizer": {"name": "sgd", "learning_rate": 0.02}}
+
+
+def train_one(pool: Any, work: Path, file: Path, architecture: str, steps: int = 3, **changes: Any) -> train.Training:
+    low: dict[str, Any] = {
+        k: 0.005 for k, v in battery.params_of(file) if k.endswith(("score", "floor")) and v is not None
+    }
+    low |= {"box_spread": 10.0, "limit": 12}  # so that even these detectors label something
+    known = battery.params_of(file)
+    known = known.model_copy(update={k: v for k, v in low.items() if hasattr(known, k)})
+    method = methods.create(known, tiny.CLASSES, battery.refined_table(range(10)))
+    student = tiny.detector(architecture)
+    average = copy.deepcopy(student)
+    labeler = average if method.params.teacher == "ema" else battery.labeler_of(method, architecture)
+    settings = SGD | {"labeled_per_step": 4, "unlabeled_per_step": 4, "checkpoint_every_steps": 100} | changes
+    return train.run(
+        student=student, average=average, labeler=labeler, method=method, pool=pool, views=VIEWS,
+        params=toy.training(steps, **settings), seed=3, device="cpu", work=work, what=f"{file.stem} {architecture}",
+    )  # fmt: skip
+
+
+def equal(folder: Path, out: Path) -> None:
+    """Every method on every detector: weights and history after three steps."""
+    pool = toy.pool(folder)
+    for file, architecture in PAIRS:
+        trained = train_one(pool, folder / "w" / architecture, file, architecture)
+        for role, model in (("student", trained.student), ("teacher", trained.teacher)):
+            tensors = {k: v.contiguous() for k, v in model.state_dict().items()}
+            save_file(tensors, out / f"{file.stem}-{architecture}-{role}.safetensors")
+        trained.history.to_csv(out / f"{file.stem}-{architecture}.csv", index=False)
+    labels(folder, out)
+
+
+def labels(folder: Path, out: Path) -> None:
+    """Pseudo labels of twelve images, in batches that the processes deal among them."""
+    images, _ = toy.tables(folder, labeled=6, unlabeled=6)
+    params = PseudoLabelParams.load(toy.ROOT / "params/pseudo_label.yaml").model_copy(
+        update={"batch_size": 2, "spread_from": 0.3}
+    )
+    found = predict.pseudo_labels(
+        tiny.detector("faster_rcnn"), images, folder, input=tiny.params("faster_rcnn").input, params=params,
+        device="cpu", keep=folder / "parts",
+    )  # fmt: skip
+    found.to_parquet(out / "labels.parquet", index=False)
+    summary = {"world": distributed.world(), "parts": len(list((folder / "parts").iterdir()))}
+    (out / "labels.json").write_text(json.dumps(summary))
+
+
+def dying(folder: Path, out: Path) -> None:
+    """The second process fails in the middle of a step while the first one waits for its gradients."""
+
+    class Fails(supervised.Method):
+        def step(self, student: Any, teacher: Any, batch: Any) -> Any:
+            if batch.step == 2 and distributed.rank() == 1:
+                raise ValueError("the second process is out of luck")
+            return super().step(student, teacher, batch)
+
+    student = tiny.detector("retinanet")
+    train.run(
+        student=student, average=copy.deepcopy(student), labeler=None,
+        method=Fails(supervised.Params(), tiny.CLASSES, None), pool=toy.pool(folder), views=VIEWS,
+        params=toy.training(5), seed=3, device="cpu", work=folder / "w", what="dying",
+    )  # fmt: skip
+
+
+def asked_to_end(folder: Path, out: Path) -> None:
+    """The second process is sent SIGTERM in its third step; both end with the state saved."""
+
+    class Slow(supervised.Method):
+        def step(self, student: Any, teacher: Any, batch: Any) -> Any:
+            if batch.step == 2 and distributed.rank() == 1 and not (folder / "asked").exists():
+                (folder / "asked").touch()
+                os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.01)
+            return super().step(student, teacher, batch)
+
+    student = tiny.detector("retinanet")
+    trained = train.run(
+        student=student, average=copy.deepcopy(student), labeler=None,
+        method=Slow(supervised.Params(), tiny.CLASSES, None), pool=toy.pool(folder), views=VIEWS,
+        params=toy.training(5, checkpoint_every_steps=100), seed=3, device="cpu", work=folder / "w", what="slow",
+    )  # fmt: skip
+    save_file({k: v.contiguous() for k, v in trained.student.state_dict().items()}, out / "student.safetensors")
+
+
+CASES = {"equal": equal, "dying": dying, "asked_to_end": asked_to_end}
+
+
+def stage(case: str, folder: Path, out: Path) -> None:
+    CASES[case](folder, out)
+
+
+def options(case: str, folder: Path) -> list[str]:
+    return ["--case", case, "--folder", str(folder), "--out", str(folder / "out")]
+
+
+def one_of_two(rank: int, port: int, function: Any, words: list[str], folder: Path) -> None:
+    """What torchrun does for a process, without its seconds of starting; says into a file of its own."""
+    torch.set_num_threads(1)
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "SCANTLING_DEVICE": "cpu"}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    os.chdir(folder)
+    sys.stdout = sys.stderr = (folder / f"said_{rank}.txt").open("w", buffering=1)
+    run(function, words)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    os.chdir(sys.argv[2])
+    run(stage, options(sys.argv[1], Path(sys.argv[2])))
