@@ -67,8 +67,9 @@ def test_ids_that_collide_over_the_files_are_renumbered(coco_set: Make) -> None:
     assert source.images.image_id.tolist() == [1, 2, 3, 4]
     assert source.boxes.box_id.tolist() == [1, 2, 3, 4, 5, 6]
     assert source.boxes.image_id.tolist() == [1, 1, 2, 3, 3, 4]
-    assert [p.kind for p in found] == ["renumbered_ids"] * 2
-    assert "image ids of " in found[0].examples[0] and "annotation ids of " in found[1].examples[1]
+    assert kinds(found) == {"renumbered_ids": ("note", 4)}
+    told = [example.split(" of ")[0] for example in found[0].examples]
+    assert told == ["image ids", "image ids", "annotation ids", "annotation ids"]
 
 
 def test_unlabeled_files_need_neither_annotations_nor_categories(coco_set: Make) -> None:
@@ -232,7 +233,7 @@ def test_gaps_between_ids_are_noted(coco_set: Make) -> None:
     assert found[0].examples == ("2 image ids between 1 and 40",)
     content["annotations"][2]["id"] = -5
     _, found = read_noting(coco_set(train=content))
-    assert found[1].examples == ("3 annotation ids between -5 and 2",)
+    assert found[0].examples == ("2 image ids between 1 and 40", "3 annotation ids between -5 and 2")
 
 
 WHOLE = "must be a whole number"
