@@ -63,3 +63,47 @@ def test_parameters_as_torch_averages_them_and_buffers_copied() -> None:
     for ours, other in zip(teacher.parameters(), theirs.module.parameters(), strict=True):
         torch.testing.assert_close(ours, other)
     assert torch.equal(teacher.bn.running_mean, student.bn.running_mean)
+
+
+def golden(name: str) -> dict[str, np.ndarray]:
+    with np.load(GOLDEN.parent / name) as file:
+        return {k: np.asarray(file[k]) for k in file.files}
+
+
+def test_co_student_follows_before_each_step() -> None:
+    case = golden("co_student/ema_first_steps.npz")
+    params = ema.EmaParams(decay=0.999)
+    student, teacher = nn.ParameterList([torch.zeros(3)]), nn.ParameterList([torch.zeros(3)])
+    for step, fresh in enumerate(case["in_student_params_before_step"]):
+        assert params.at(step) == pytest.approx(case["out_momentum"][step])
+        student[0].data.copy_(torch.from_numpy(fresh))
+        ema.update(teacher, student, params.at(step))
+        expected = torch.from_numpy(case["out_teacher_params_after_update"][step]).float()
+        torch.testing.assert_close(teacher[0].data, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_polishing_teacher_is_frozen_after_the_first_milestone() -> None:
+    case = golden("polishing_teacher/ema_momentum.npz")
+    first = int(case["first_lr_step"])
+    detector = ema.EmaParams(decay=0.999, changes=((first + 1, 1.0),))
+    polish = ema.EmaParams(decay=0.99, warm_up=100)
+    for step, expected, of_polish in zip(
+        case["iters"], case["detector_momentum"], case["polish_momentum"], strict=True
+    ):
+        assert detector.at(int(step)) == pytest.approx(1.0 if np.isnan(expected) else expected)
+        assert polish.at(int(step)) == pytest.approx(of_polish)
+    assert (detector.at(first), detector.at(first + 1), detector.at(first + 5)) == (0.999, 1.0, 1.0)
+
+
+def test_a_rate_of_one_leaves_everything_alone() -> None:
+    teacher, student = Tiny(), Tiny()
+    student.bn.running_mean.fill_(3.0)
+    before = {k: v.clone() for k, v in teacher.state_dict().items()}
+    ema.update(teacher, student, 1.0)
+    assert all(torch.equal(v, before[k]) for k, v in teacher.state_dict().items())
+
+
+def test_changes_must_rise_and_be_rates() -> None:
+    for changes in (((5, 0.9), (5, 1.0)), ((5, 1.5),)):
+        with pytest.raises(ValueError, match="in rising steps"):
+            ema.EmaParams(decay=0.9, changes=changes)

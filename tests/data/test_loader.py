@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 import torch
 
 from scantling.augment.views import ViewParams
@@ -13,6 +14,55 @@ def steps(pool: loader.Pool, first: int = 0, last: int = 3, views: ViewParams = 
     stream = sampler.steps(pool.labeled, pool.unlabeled, labeled_per_step=2, unlabeled_per_step=2, seed=3)
     asked = {"labeled_views": ("labeled",), "unlabeled_views": ("weak", "strong")}
     return list(loader.training_steps(pool, views, **asked, stream=stream, first=first, last=last, seed=3))
+
+
+def parts(pool: loader.Pool, accumulate: int, rank: int, world: int, sampling: str) -> list[loader.TrainingStep]:
+    stream = sampler.steps(
+        pool.labeled, pool.unlabeled, labeled_per_step=4, unlabeled_per_step=5, seed=3, sampling=sampling, groups=4
+    )
+    asked = {"labeled_views": ("labeled",), "unlabeled_views": ("weak", "strong")}
+    cut = {"accumulate": accumulate, "rank": rank, "world": world}
+    return list(loader.training_steps(pool, toy.VIEWS, **asked, stream=stream, first=0, last=2, seed=3, **cut))
+
+
+Seen = dict[tuple[int, str], list[tuple[int, int | None, torch.Tensor]]]
+
+
+def seen_by(everything: list[list[loader.TrainingStep]]) -> Seen:
+    """What was seen in each step of each view: image, seed and pixels of the image, whoever saw it."""
+    seen: Seen = {}
+    for number in range(len(everything[0])):
+        for part in (steps[number] for steps in everything):
+            for name, view in {**part.labeled, **part.unlabeled}.items():
+                pixels = [i[:, :h, :w] for i, (h, w) in zip(view.images, view.sizes, strict=True)]
+                found = zip(view.image_ids, (t.seed for t in view.targets), pixels, strict=True)
+                seen.setdefault((part.step, name), []).extend(found)
+    return seen
+
+
+@pytest.mark.parametrize("sampling", ["fixed", "by_probability"])
+@pytest.mark.parametrize(("accumulate", "world"), [(1, 2), (2, 1), (2, 2), (1, 3), (4, 1)])
+def test_processes_and_parts_see_together_what_one_sees(
+    tmp_path: Path, accumulate: int, world: int, sampling: str
+) -> None:
+    pool = toy.pool(tmp_path)
+    whole = seen_by([parts(pool, 1, 0, 1, sampling)])
+    cut = [parts(pool, accumulate, rank, world, sampling) for rank in range(world)]
+    together = seen_by(cut)
+    assert whole.keys() == together.keys()
+    for key, images in whole.items():
+        for (a, seed_a, pixels_a), (b, seed_b, pixels_b) in zip(images, together[key], strict=True):
+            assert (a, seed_a) == (b, seed_b) and torch.equal(pixels_a, pixels_b)
+    for rank in cut:
+        shares = [[part.shares[side] for part in rank if part.step == 0] for side in ("labeled", "unlabeled")]
+        assert all(sum(of_side) == pytest.approx(1) for of_side in shares)
+    assert all(part.labeled and part.unlabeled for rank in cut for part in rank)
+
+
+def test_what_is_drawn_in_a_view_has_a_seed_of_its_own(tmp_path: Path) -> None:
+    seeds = [t.seed for step in steps(toy.pool(tmp_path)) for v in (*step.labeled.values(), *step.unlabeled.values())
+             for t in v.targets]  # fmt: skip
+    assert len(set(seeds)) == len(seeds) and None not in seeds
 
 
 def test_pool_keeps_what_the_split_keeps(tmp_path: Path) -> None:

@@ -38,6 +38,44 @@ def test_any_size_gives_full_steps(
             assert len(step.unlabeled) == (extra if unlabeled else 0)
 
 
+@given(st.integers(0, 50), st.integers(1, 5), st.integers(1, 8))
+def test_slices_are_the_whole_in_order_and_differ_by_one(count: int, accumulate: int, world: int) -> None:
+    parts = [sampler.part(range(count), i, accumulate) for i in range(accumulate)]
+    assert [i for p in parts for i in p] == list(range(count))
+    slices = [sampler.part(p, rank, world) for p in parts for rank in range(world)]
+    assert [i for s in slices for i in s] == list(range(count))
+    for p in parts:
+        sizes = [len(sampler.part(p, rank, world)) for rank in range(world)]
+        assert max(sizes) - min(sizes) <= 1
+    assert count < accumulate * world or min(map(len, slices)) >= 1
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 50), st.integers(1, 50), st.integers(1, 4), st.integers(0, 9), st.integers(0, 9))
+def test_each_group_of_a_batch_has_both_kinds(
+    labeled: int, unlabeled: int, groups: int, more_labeled: int, more_unlabeled: int
+) -> None:
+    per_step = groups + more_labeled, groups + more_unlabeled
+    stream = sampler.steps(
+        range(labeled), range(100, 100 + unlabeled), labeled_per_step=per_step[0], unlabeled_per_step=per_step[1],
+        seed=1, sampling="by_probability", groups=groups,
+    )  # fmt: skip
+    for step in islice(stream, 8):
+        assert len(step.labeled) >= groups and len(step.unlabeled) >= groups
+        assert len(step.labeled) + len(step.unlabeled) == sum(per_step)
+
+
+def test_published_mean_of_eight_groups() -> None:
+    """Soft Teacher section 4: 10.6 labeled and 29.4 unlabeled images a step of 8 x 5, not 8 and 32."""
+    stream = sampler.steps(
+        range(100), range(100, 1000), labeled_per_step=8, unlabeled_per_step=32, seed=0,
+        sampling="by_probability", groups=8,
+    )  # fmt: skip
+    counts = np.array([len(step.labeled) for step in islice(stream, 3000)])
+    expected = 8 * (1 + 0.8**5 - 0.2**5)
+    assert abs(counts.mean() - expected) < 4 * counts.std() / len(counts) ** 0.5
+
+
 @given(st.integers(1, 50), st.integers(1, 9), st.integers(0, 5))
 def test_every_image_once_a_pass(count: int, per_step: int, seed: int) -> None:
     stream = sampler.steps(range(count), [], labeled_per_step=per_step, unlabeled_per_step=0, seed=seed)

@@ -75,3 +75,28 @@ def test_draw_holds_its_counts_and_never_takes_unused():
     assert len(positive) == 5 and (matched[positive] == 0).all()
     assert len(negative) == 15 and (matched[negative] == BACKGROUND).all()
     assert one.tolist() == [0] and rest.tolist() == [1]
+
+
+def test_an_image_with_a_seed_is_drawn_alike_in_any_batch() -> None:
+    generator = torch.Generator().manual_seed(0)
+    matched = [torch.randint(-2, 3, (400,), generator=generator) for _ in range(3)]
+    options = {"per_image": 64, "positive_fraction": 0.25}
+    together = draw(matched, **options, seeds=[5, 6, 7])
+    (alone,) = draw(matched[1:2], **options, seeds=[6])
+    assert all(torch.equal(a, b) for a, b in zip(together[1], alone, strict=True))
+    positive, negative = alone
+    assert len(positive) == 16 and len(negative) == 48
+    assert (matched[1][positive] >= 0).all() and (matched[1][negative] == BACKGROUND).all()
+    for rows in alone:
+        assert (rows.diff() > 0).all()
+    (other,) = draw(matched[1:2], **options, seeds=[6], stream=1)
+    assert not torch.equal(other[0], positive)
+
+
+def test_a_seeded_draw_is_uniform_and_takes_what_there_is() -> None:
+    matched = [torch.tensor([0, 0, 0, 0, BACKGROUND, UNUSED])] * 2000
+    drawn = draw(matched, per_image=4, positive_fraction=0.5, seeds=list(range(2000)))
+    counts = torch.cat([positive for positive, _ in drawn]).bincount(minlength=4)
+    assert (counts - 1000).abs().max() < 150 and all(negative.tolist() == [4] for _, negative in drawn)
+    (empty,) = draw([torch.zeros(0, dtype=torch.int64)], per_image=4, positive_fraction=0.5, seeds=[1])
+    assert [len(rows) for rows in empty] == [0, 0]
