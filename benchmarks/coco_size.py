@@ -64,7 +64,7 @@ def write_objects365(file: Path, *, images: int, boxes: int, classes: int = 365,
 
 
 def touch(folder: Path, names: list[str]) -> None:
-    """Empty files: `verify: none` asks only whether a file is there."""
+    """Empty files: with `verify: none` nothing opens them."""
     for name in names:
         path = folder / name
         try:

@@ -6,8 +6,8 @@
 Both sides read the same generated images from files, at the same size, in batches of the same number, with the same
 trunk, frozen parts, anchors, proposals and samples; they take turns in one process, and what is printed is the ratio of
 their images/s, pair by pair, with its median. Ours does all that training does: views, moving average, finite check,
-clipping, log. torchvision's is `fasterrcnn` or `retinanet` with ResNet-FPN from torchvision, or, for the small
-detectors, the same classes around our trunk, which torchvision does not have. The first steps do not count.
+clipping, log. The other side is torchvision's FasterRCNN, RetinaNet or FCOS with its own ResNet-FPN, or, for the small
+detectors, around our trunk, which torchvision does not have. The first steps do not count.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from PIL import Image
 from throughput import CLASSES, ROOT, scenes
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
-from torchvision.models.detection import FasterRCNN, RetinaNet
+from torchvision.models.detection import FCOS, FasterRCNN, RetinaNet
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.retinanet import RetinaNetHead
-from torchvision.ops import FrozenBatchNorm2d, MultiScaleRoIAlign
-from torchvision.ops.feature_pyramid_network import LastLevelMaxPool, LastLevelP6P7
+from torchvision.ops import FeaturePyramidNetwork, FrozenBatchNorm2d, MultiScaleRoIAlign
+from torchvision.ops.feature_pyramid_network import ExtraFPNBlock, LastLevelMaxPool, LastLevelP6P7
 from torchvision.transforms.v2 import functional as tv
 
 from scantling import detectors, train
@@ -42,7 +42,7 @@ from scantling.data.loader import Pool
 from scantling.methods import supervised
 
 SKIPPED = 3  # steps before the clock starts: memory, threads, compilation
-DETECTORS = ("faster_rcnn_lite", "retinanet_lite", "faster_rcnn_r50", "retinanet_r50")
+DETECTORS = ("faster_rcnn_lite", "retinanet_lite", "fcos_lite", "faster_rcnn_r50", "retinanet_r50", "fcos_r50")
 
 
 class FilesAsReferences(Dataset[tuple[Tensor, dict[str, Tensor]]]):
@@ -129,9 +129,10 @@ def finished(device: str) -> float:
 class OurTrunk(nn.Module):
     """Our trunk under torchvision's pyramid, for networks that torchvision does not have."""
 
-    def __init__(self, detector: Any, channels: int):
+    def __init__(self, trunk: Any, channels: int, extra: ExtraFPNBlock | None):
         super().__init__()
-        self.body, self.fpn, self.out_channels = detector.backbone, detector.neck, channels
+        self.body, self.out_channels = trunk, channels
+        self.fpn = FeaturePyramidNetwork(list(trunk.channels), channels, extra)
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         size = (x.shape[-2], x.shape[-1])
@@ -141,34 +142,40 @@ class OurTrunk(nn.Module):
 
 def torchvisions(params: Any, detector: Any) -> nn.Module:
     """torchvision's detector with the settings of `params` as far as it has them."""
-    backbone_params, channels = params.backbone, params.neck.channels
-    if backbone_params.name.startswith("res"):
-        first = 1 if backbone_params.finest_stride_px == 4 else 2
-        extra = LastLevelMaxPool()
-        if params.neck.extra_levels == "p6p7":
-            extra = LastLevelP6P7(2048 if first == 2 else channels, channels)
+    trunk, channels = params.backbone, params.neck.channels
+    extra: ExtraFPNBlock | None = None
+    match params.neck.extra_levels:
+        case "max_pool":
+            extra = LastLevelMaxPool()
+        case "conv_from_c5":
+            extra = LastLevelP6P7(detector.backbone.channels[-1], channels)
+        case "conv_from_p5":
+            extra = LastLevelP6P7(channels, channels)
+    if trunk.name.startswith("res"):
+        first = 1 if trunk.finest_stride_px == 4 else 2
         backbone = resnet_fpn_backbone(
-            backbone_name=backbone_params.name, weights=None, norm_layer=FrozenBatchNorm2d,
-            trainable_layers=5 - backbone_params.frozen_stages, returned_layers=list(range(first, 5)),
-            extra_blocks=extra,
+            backbone_name=trunk.name, weights=None, norm_layer=FrozenBatchNorm2d, extra_blocks=extra,
+            trainable_layers=5 - trunk.frozen_stages, returned_layers=list(range(first, 5)),
         )  # fmt: skip
+        if extra is None:
+            backbone.fpn.extra_blocks = None
     else:
-        copied = copy.deepcopy(detector)
-        backbone = OurTrunk(copied, channels)
-    levels = len(params.anchors.sizes_px)
-    anchors = AnchorGenerator(
-        tuple(tuple(s) for s in params.anchors.sizes_px), (tuple(params.anchors.ratios),) * levels
-    )
-    common = {
-        "min_size": params.input.short_px, "max_size": params.input.long_px,
-        "image_mean": [m / 255 for m in detector.backbone.mean], "image_std": [s / 255 for s in detector.backbone.std],
+        backbone = OurTrunk(copy.deepcopy(detector.backbone), channels, extra)
+    mean, std = ([v / 255 for v in values] for values in (detector.backbone.mean, detector.backbone.std))
+    common: dict[str, Any] = {
+        "min_size": params.input.short_px, "max_size": params.input.long_px, "image_mean": mean, "image_std": std,
     }  # fmt: skip
+    classes = len(CLASSES) + 1
+    if params.architecture == "fcos":
+        places = AnchorGenerator(tuple((s,) for s in detector.strides), ((1.0,),) * len(detector.strides))
+        model: Any = FCOS(backbone, classes, anchor_generator=places, **common)
+        return _shallower(model, params.head.tower_depth, layers=3)
+    sizes = tuple(tuple(s) for s in params.anchors.sizes_px)
+    anchors = AnchorGenerator(sizes, (tuple(params.anchors.ratios),) * len(sizes))
     if params.architecture == "retinanet":
-        per_cell, classes = anchors.num_anchors_per_location()[0], len(CLASSES) + 1
-        head = RetinaNetHead(channels, per_cell, classes)
-        for tower in (head.classification_head, head.regression_head):
-            tower.conv = nn.Sequential(*list(tower.conv)[: params.head.tower_depth])
-        return RetinaNet(backbone, classes, anchor_generator=anchors, head=head, **common)
+        head = RetinaNetHead(channels, anchors.num_anchors_per_location()[0], classes)
+        model = RetinaNet(backbone, classes, anchor_generator=anchors, head=head, **common)
+        return _shallower(model, params.head.tower_depth, layers=1)
     rpn, roi = params.rpn, params.roi
     pooled = [str(i) for i in range(len(detector.backbone.strides))]
     return FasterRCNN(
@@ -177,9 +184,16 @@ def torchvisions(params: Any, detector: Any) -> nn.Module:
         rpn_batch_size_per_image=rpn.sampled, rpn_positive_fraction=rpn.positive_fraction,
         box_roi_pool=MultiScaleRoIAlign(pooled, roi.pooled_cells, roi.sampling_ratio),
         box_head=TwoMLPHead(channels * roi.pooled_cells**2, roi.width),
-        box_predictor=FastRCNNPredictor(roi.width, len(CLASSES) + 1),
+        box_predictor=FastRCNNPredictor(roi.width, classes),
         box_batch_size_per_image=roi.sampled, box_positive_fraction=roi.positive_fraction, **common,
     )  # fmt: skip
+
+
+def _shallower(model: Any, depth: int, layers: int) -> nn.Module:
+    """With `depth` convolutions in each tower, of the four that torchvision makes of `layers` modules each."""
+    for tower in (model.head.classification_head, model.head.regression_head):
+        tower.conv = nn.Sequential(*list(tower.conv)[: depth * layers])
+    return model
 
 
 def pairs(
@@ -209,12 +223,11 @@ def compare(name: str, arguments: argparse.Namespace, pool: Pool, folder: Path) 
     student = detectors.build(params, CLASSES, pretrained=True)
     training = train.TrainingParams.load(f"{ROOT}/params/training/digits.yaml:burn_in")
     optimizer = training.optimizer.model_copy(update={"name": "sgd", "learning_rate": 1e-4, "weight_decay": 1e-4})
-    more = {
+    training = training.model_copy(update={
         "labeled_per_step": arguments.batch, "workers": arguments.workers, "optimizer": optimizer,
         "checkpoint_every_steps": 10**6, "channels_last": not arguments.contiguous, "compile": arguments.compile,
         "rehearse": False, "precision": "bfloat16" if arguments.bf16 else "float32",
-    }  # fmt: skip
-    training = training.model_copy(update={k: v for k, v in more.items() if k in type(training).model_fields})
+    })  # fmt: skip
     view = View(short_px=(px, px), long_px=px, flip_horizontal=0.5)
     views = ViewParams(labeled=view, weak=view, strong=view)
     reference = references(torchvisions(params, student), pool, training, device, arguments.amp)

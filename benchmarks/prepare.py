@@ -6,8 +6,8 @@ coco: 118,287 images, 860,001 boxes, one file of 448 MB with polygons; `prepare`
 file, alternating, and the ratios of time and peak memory are printed. objects365: 1,700,000 images, 25,000,000 boxes,
 one file of 5 GB, which json.load cannot read in the memory of most machines: only peak memory and time are printed.
 After either, the stage `split` is measured on the index, for all labels and for 10 % of the images. The images are
-empty files (`verify: none` asks only whether they are there). What is generated needs 0.5 and 6 GB below --work and
-is removed at the end. --small is a try-out with few images.
+empty files: with `verify: none` no stage opens them. What is generated needs 0.5 and 6 GB below --work and is removed
+at the end. --small is a try-out with few images.
 """
 
 from __future__ import annotations

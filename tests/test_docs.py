@@ -35,6 +35,8 @@ RUN_BY = {
     "dvc metrics show": "tests/pipeline/test_reading.py::test_metrics_show_and_diff",
     "dvc exp run -S params/evaluate.yaml:subset=val": "tests/pipeline/test_reading.py::test_metrics_show_and_diff",
     PREPARE: "tests/test_docs.py::test_own_data_as_the_docs_say",
+    "python -m scantling.describe results/split/digits-percent_10-f1": "tests/test_describe.py::test_it_says_what_is",
+    "python benchmarks/splits.py": "tests/test_docs.py::test_the_benchmark_of_splits_runs",
     **dict.fromkeys(
         (
             "python -m scantling.export --index results/prepare/mine --format coco --out exported/mine",
@@ -47,8 +49,6 @@ RUN_BY = {
     ),
     VIEWS: "tests/augment/test_main.py::test_a_picture_of_the_views",
     "python benchmarks/views.py": "tests/test_docs.py::test_the_benchmark_of_views_runs",
-    "python -m scantling.describe results/split/digits-percent_10-f1": "tests/test_describe.py::test_it_says_what_is",
-    "python benchmarks/splits.py": "tests/test_docs.py::test_the_benchmark_of_splits_runs",
     "python benchmarks/throughput.py --repeats 3 --steps 25": "tests/test_docs.py::test_the_benchmark_runs",
 }
 

@@ -210,6 +210,8 @@ def _add_images(
 ) -> None:
     ids = batch.whole("id")
     names = batch.texts(name_key)
+    if not all(name[-1] != "/" for name in names):
+        batch.refuse(name_key, names, lambda name: name[-1] != "/", "the path of a file")
     if shorten:
         names = list(map(shorten, names))
     if folder not in ("", "."):

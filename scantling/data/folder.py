@@ -48,7 +48,6 @@ def read(params: FolderParams, found: Findings) -> Source:
     there = image_names(root)
     if params.boxes:
         rows = _rows(root / params.boxes, set(there), params.classes, found)
-        found.refuse(root / params.boxes)
     else:
         rows = pd.DataFrame(columns=CSV_COLUMNS)
     names = sorted({*there, *rows.file_name})
@@ -59,6 +58,7 @@ def read(params: FolderParams, found: Findings) -> Source:
     boxes = rows[rows["class"] != ""].reset_index(drop=True)
     classes = params.classes or tuple(sorted(boxes["class"].unique()))
     if not classes:
+        found.refuse(params.name)  # the reason, where all boxes had to be dropped
         raise BadInput(
             f"{root}: no box and no class is given; name a CSV file with `boxes` (columns {', '.join(CSV_COLUMNS)}) "
             "or list `classes`"
@@ -138,7 +138,7 @@ def _rows(file: Path, there: set[str], classes: tuple[str, ...], found: Findings
     written = rows.copy()
 
     def lines(which: pd.Series) -> list[str]:
-        return [f"line {at + 2}: {','.join(row)}" for at, *row in written[which].itertuples()]
+        return [f"{file.name} line {at + 2}: {','.join(row)}" for at, *row in written[which].itertuples()]
 
     rows["class"] = rows["class"].str.strip()
     rows["file_name"] = [name if name in there else _tidy(name) for name in rows.file_name]

@@ -9,10 +9,10 @@ from __future__ import annotations
 import codecs
 import gzip
 import json
+import re
 import zlib
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from json.decoder import WHITESPACE
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
@@ -23,6 +23,7 @@ PIECE_BYTES = 1 << 20
 BATCH = 1024  # entries
 LONGEST = 1 << 26  # characters of one entry: of a hostile or broken file no more than this is held
 LONG_FILE = 1 << 26  # bytes from which on progress is shown
+_SPACE = re.compile(r"[ \t\n\r]*")
 
 
 def lists(
@@ -110,7 +111,7 @@ class _Text:
             found = self.text[self.at : self.at + 1]
             if found > " ":  # nearly always
                 return found
-            self.at = WHITESPACE.match(self.text, self.at).end()  # type: ignore[union-attr]
+            self.at = _SPACE.match(self.text, self.at).end()  # type: ignore[union-attr]
             if self.at < len(self.text):
                 return self.text[self.at]
             if not self.grow():

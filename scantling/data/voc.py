@@ -37,8 +37,8 @@ class VocParams(SourceParams):
     """`subsets`: subset name -> FOLDER/SET (below `root`; FOLDER may be left out). Without them: the sets train (or
     trainval), val, test and unlabeled that there are, and where there are no sets, every XML file is one of train.
     `annotations`, `images`: their folders, relative to FOLDER. `classes`: their order, empty: all found, sorted.
-    `one_based`: False takes the numbers as they are (labelImg). `voc_difficult`: drop leaves difficult objects out of
-    training, keep makes them ordinary objects of train and unlabeled; in val and test they are ignored either way.
+    `one_based`: False takes the numbers as they are (labelImg). Difficult objects keep their flag: evaluation ignores
+    them, and `voc_difficult` of a split says whether training sees them.
     """
 
     format: Literal["voc"] = "voc"
@@ -47,7 +47,6 @@ class VocParams(SourceParams):
     images: str = "JPEGImages"
     classes: tuple[str, ...] = ()
     one_based: bool = True
-    voc_difficult: Literal["drop", "keep"] = "drop"
 
 
 @dataclass(frozen=True)
@@ -82,16 +81,15 @@ def read(params: VocParams, found: Findings) -> Source:
             elif not name or (params.classes and name not in params.classes):
                 unknown.append(f"{file} ({name!r})")
             else:
-                eased = difficult and params.voc_difficult == "keep" and subset in ("train", "unlabeled")
-                boxes.append((len(boxes) + 1, image_id, *numbers, np.nan, False, difficult and not eased))
+                boxes.append((len(boxes) + 1, image_id, *numbers, np.nan, False, difficult))
                 names.append(name)
     found.add("foreign_path", foreign)
     found.add("box_not_numbers", wrong)
     found.add("unknown_category", unknown)
-    found.refuse(params.name)
 
     classes = params.classes or tuple(sorted(set(names)))
     if not classes:
+        found.refuse(params.name)  # the reason, where all boxes had to be dropped
         raise BadInput(f"{root}: no XML file names a class; correct the data parameters or list `classes`")
     table = pd.DataFrame(boxes, columns=["box_id", "image_id", "x1", "y1", "x2", "y2", "area", "crowd", "difficult"])
     if params.one_based:

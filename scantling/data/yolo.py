@@ -73,7 +73,6 @@ def read(params: YoloParams, found: Findings) -> Source:
         )
     found.add("box_not_numbers", wrong)
     found.add("unknown_category", unknown)
-    found.refuse(params.name)
     columns = ["box_id", "image_id", "label", "x1", "y1", "x2", "y2", "area", "crowd", "difficult"]
     return Source(
         name=params.name,

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models import resnet18, resnet50, resnet101, resnext101_32x8d
@@ -18,6 +19,7 @@ from torchvision.models import resnet18, resnet50, resnet101, resnext101_32x8d
 from scantling import log
 from scantling.detectors import detectron_names, weights
 from scantling.detectors.fixed_norm import FixedNorm, conv_norm
+from scantling.detectors.padding import is_ragged, valid_cells
 from scantling.detectors.settings import ResNetParams
 from scantling.stage import BadInput
 
@@ -87,11 +89,26 @@ class ResNet(nn.Module):
         return self.layer1, self.layer2, self.layer3, self.layer4
 
     def forward(self, x: Tensor, sizes: Sequence[tuple[int, int]]) -> list[Tensor]:
-        """Features of (B, 3, H, W). `sizes` is not used: padding is zero at the input only, as in the papers' code."""
-        x, features = self.maxpool(F.relu(conv_norm(self.conv1, self.bn1, x), inplace=True)), []
+        """Features of (B, 3, H, W), those of an image as without the padding around it (learned statistics apart).
+
+        The papers' code lets the norms' shifts in from beyond an image of B `sizes` (height, width), as if seen there.
+        """
+        width = x.shape[-1]
+        limits = torch.as_tensor(sizes, device=x.device) if is_ragged(x, sizes) else None
+        masks: dict[int, Tensor] = {}  # stride -> cells that hold a part of the image
+
+        def held(y: Tensor) -> Tensor:
+            if limits is None:
+                return y
+            stride = width // y.shape[-1]
+            if stride not in masks:
+                masks[stride] = valid_cells(y, limits, stride)
+            return y * masks[stride]
+
+        x, features = self.maxpool(held(F.relu(conv_norm(self.conv1, self.bn1, x), inplace=True))), []
         for stage in self.stages:
             for block in stage:
-                x = _block(block, x)
+                x = _block(block, x, held)
             features.append(x)
         return features[self._skipped :]
 
@@ -142,11 +159,13 @@ def _shown(value: Any) -> str:
     return str(list(value) if isinstance(value, tuple) else value).replace("True", "true").replace("False", "false")
 
 
-def _block(block: Any, x: Tensor) -> Tensor:
-    """A residual block (He 2015) of torchvision: two 3x3 convolutions, or 1x1, 3x3, 1x1."""
-    y = F.relu(conv_norm(block.conv1, block.bn1, x), inplace=True)
-    y = conv_norm(block.conv2, block.bn2, y)
-    if hasattr(block, "conv3"):
+def _block(block: Any, x: Tensor, held: Callable[[Tensor], Tensor]) -> Tensor:
+    """A residual block (He 2015) of torchvision: two 3x3 convolutions, or 1x1, 3x3, 1x1. `held` makes zero what lies
+    beyond the images, before each convolution that would see it."""
+    bottleneck = hasattr(block, "conv3")
+    y = F.relu(conv_norm(block.conv1, block.bn1, x if bottleneck else held(x)), inplace=True)
+    y = conv_norm(block.conv2, block.bn2, held(y))
+    if bottleneck:
         y = conv_norm(block.conv3, block.bn3, F.relu(y, inplace=True))
     skip = x if block.downsample is None else conv_norm(block.downsample[0], block.downsample[1], x)
     return F.relu(y.add_(skip), inplace=True)

@@ -25,6 +25,8 @@ def write(content: Content, out: Path) -> dict[str, str]:
     bare = names.str.removeprefix("images/") if names.str.startswith("images/").all() else names
     images = content.images.assign(file_name=bare)
     categories = [{"id": i, "name": name} for i, name in zip(content.category_ids, content.classes, strict=True)]
+    for entry, frequency in zip(categories, content.frequencies, strict=False):
+        entry["frequency"] = frequency
     for group in content.groups():
         for annotated, kind in ((True, "instances"), (False, "images")):
             mine = images[(images["group"] == group) & (images["annotated"] == annotated)]
@@ -43,7 +45,7 @@ def _images(content: Content, images: pd.DataFrame) -> list[dict[str, Any]]:
     for row in images.itertuples():
         entry = {"id": row.image_id, "file_name": row.file_name, "width": row.width, "height": row.height}
         for kind, key in (("negative", "neg_category_ids"), ("not_exhaustive", "not_exhaustive_category_ids")):
-            if len(content.image_labels):  # LVIS wants both keys in every image
+            if content.frequencies or known:  # LVIS wants both keys in every image
                 entry[key] = known.get((row.image_id, kind), [])
         entries.append(entry)
     return entries

@@ -22,7 +22,7 @@ BOXES = {
 class Content:
     """images: image_id, group, file_name (below `root`), width, height, annotated: False says that nobody looked.
     boxes: columns BOXES, only of annotated images; score is NaN for what a person drew.
-    image_labels: as in the index, empty unless the whole truth is written.
+    image_labels and frequencies (of the classes, LVIS): as in the index, empty unless the whole truth is written.
 
     Groups are the subsets of the index; a split makes of train and unlabeled: labeled, pseudo (labeled by a machine),
     unlabeled.
@@ -35,6 +35,7 @@ class Content:
     images: pd.DataFrame
     boxes: pd.DataFrame
     image_labels: pd.DataFrame
+    frequencies: tuple[str, ...]
 
     def groups(self) -> list[str]:
         return list(self.images["group"].unique())
@@ -56,7 +57,9 @@ def choose(index: Index, split: pd.DataFrame | None, pseudo: pd.DataFrame | None
     known = index.image_labels if index.image_labels is not None else pd.DataFrame(columns=["image_id"])
     if split is None and pseudo is None:
         seen = images["image_id"].isin(boxes["image_id"])
-        return _content(index, images.assign(annotated=(images["group"] != "unlabeled") | seen), boxes, known, subset)
+        return _content(
+            index, images.assign(annotated=(images["group"] != "unlabeled") | seen), boxes, known, subset, whole=True
+        )
 
     if split is None:
         images, boxes = images.assign(group="unlabeled"), boxes[:0]
@@ -76,11 +79,13 @@ def choose(index: Index, split: pd.DataFrame | None, pseudo: pd.DataFrame | None
         boxes = pd.concat([table(boxes, BOXES), table(more, BOXES)], ignore_index=True)
         images["group"] = images["group"].mask(images["image_id"].isin(more["image_id"]), "pseudo")
         images = images if split is not None else images[images["group"] == "pseudo"]
-    return _content(index, images.assign(annotated=images["group"] != "unlabeled"), boxes, known[:0], subset)
+    return _content(
+        index, images.assign(annotated=images["group"] != "unlabeled"), boxes, known[:0], subset, whole=False
+    )
 
 
 def _content(
-    index: Index, images: pd.DataFrame, boxes: pd.DataFrame, known: pd.DataFrame, subset: str | None
+    index: Index, images: pd.DataFrame, boxes: pd.DataFrame, known: pd.DataFrame, subset: str | None, whole: bool
 ) -> Content:
     images = images if subset is None else images[images["subset"] == subset]
     written = images["image_id"][images["annotated"]]
@@ -92,6 +97,7 @@ def _content(
         images=images[["image_id", "group", "file_name", "width", "height", "annotated"]].reset_index(drop=True),
         boxes=table(boxes[boxes["image_id"].isin(written)], BOXES),
         image_labels=known[known["image_id"].isin(written)].reset_index(drop=True),
+        frequencies=tuple(index.facts.get("frequencies", ())) if whole else (),
     )
 
 

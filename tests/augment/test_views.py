@@ -26,7 +26,7 @@ BARE = {
     name: ViewParams.model_validate(
         {
             "labeled": section["labeled"] | {"color": None, "fill": 0},
-            "weak": section["weak"],
+            "weak": section["weak"] | {"fill": 0},
             "strong": {**section["strong"], "color": None, "erase": None, "fill": 0},
         }
     )
@@ -118,3 +118,13 @@ def test_a_view_that_is_not_described_is_refused() -> None:
     with pytest.raises(ParamsError, match="`raw` is missing"):
         views.check(VIEWS["soft_teacher"], ("raw", "weak"))
     views.check(VIEWS["co_student"], ("raw", "weak", "strong"))
+
+
+def test_weak_and_strong_are_drawn_apart() -> None:
+    params, agree = VIEWS["soft_teacher"], []
+    for seed in range(200):
+        plans = views.plans(params, ("weak", "strong"), (75, 101), (seed,))
+        flips = ["flip_horizontal" in [step.name for step in plans[name].steps] for name in ("weak", "strong")]
+        agree.append((flips[0] == flips[1], plans["weak"].size == plans["strong"].size))
+    same_flip, same_size = np.mean(agree, axis=0)
+    assert 0.35 < same_flip < 0.65 and same_size < 0.2

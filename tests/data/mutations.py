@@ -88,7 +88,8 @@ def assert_trustworthy(source: Source) -> None:
     assert (images[["width", "height"]].to_numpy() >= 0).all()
     assert len(set(source.classes)) == len(source.classes) == len(source.category_ids) > 0
     for name in (*images.file_name, *source.classes):
-        assert name.encode() and "\0" not in name
+        assert name.encode() and "\0" not in name and "\n" not in name
+    assert not images.file_name.str.endswith("/").any()
 
 
 def _places(value: Any) -> Iterator[tuple[Any, Any]]:

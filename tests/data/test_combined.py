@@ -62,7 +62,7 @@ def test_parts_follow_each_other_with_fresh_ids(root: Path) -> None:
     assert source.boxes.label.tolist() == [1, 0, 0, 1, 0, 0, 2, 0, 0, 2, 0, 0]
     assert source.images.file_name.tolist()[0] == "one/images/1.jpg"
     assert source.images.file_name.tolist()[4] == "two/images/1.jpg"
-    assert [p.kind for p in found] == ["renumbered_ids"]
+    assert "renumbered_ids" in [p.kind for p in found]
     params = DataParams.load(root / "both.yaml")
     assert len(check(source, params, Findings()).images) == 8
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -9,10 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scantling.data import index, split
+from scantling.data import index, protocols
 from scantling.data.formats import FORMATS, DataParams
+from scantling.data.semi import FullParams
 from scantling.export.__main__ import main
-from tests.data.made import photo
+from tests.data.made import instances, photo
 from tests.data.test_voc import two_years
 from tests.export.made import prepare, small
 
@@ -40,8 +42,27 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         photo(raw / "a_folder" / name)
     (raw / "a_folder/boxes.csv").write_text("file_name,class,x1,y1,x2,y2\na.jpg,cat,1,2,3,4\nb.jpg,,,,,\n")
     two_years(raw / "VOCdevkit")
+    lvis_and_objects365(raw)
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+def lvis_and_objects365(raw: Path) -> None:
+    """The two images of instances(), as the two publishers write them down."""
+    for name, where, file in (
+        ("a_lvis", "images/train2017", "lvis_v1_train"), ("an_objects365", "train/patch8", "zhiyuan_objv2_train")
+    ):  # fmt: skip
+        content = instances()
+        content["images"].append({"id": 3, "file_name": "3.jpg", "width": 40, "height": 30})
+        for image in content["images"]:
+            photo(raw / name / where / image["file_name"])
+            image["coco_url"] = f"http://images.cocodataset.org/train2017/{image['file_name']}"
+            image["file_name"] = f"images/v1/patch8/{image['file_name']}"
+            image |= {"neg_category_ids": [], "not_exhaustive_category_ids": [7]}
+        for category in content["categories"]:
+            category["frequency"] = "c"
+        (raw / name / "annotations").mkdir()
+        (raw / name / "annotations" / f"{file}.json").write_text(json.dumps(content))
 
 
 def test_every_form_has_its_example() -> None:
@@ -63,7 +84,7 @@ def test_every_export_runs(project: Path) -> None:
     mine = small(project / "own")
     (project / "results/prepare/mine").mkdir(parents=True)
     index.save(mine, project / "results/prepare/mine")
-    table, _ = split.make(mine, split.FullParams(protocol="full"), 1)
+    table, _ = protocols.make(mine, FullParams(protocol="full"), 1)
     (project / "results/split/mine-full-f1").mkdir(parents=True)
     table.to_parquet(project / "results/split/mine-full-f1/split.parquet")
     rows = pd.DataFrame({"image_id": [30], "label": [1], "score": np.float32(0.9)})

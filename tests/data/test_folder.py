@@ -30,7 +30,10 @@ def write(root: Path, params: str = "", rows: str | None = None) -> Path:
 
 def read(root: Path, params: str = "", rows: str | None = None) -> Source:
     loaded = DataParams.load(write(root, params, rows))
-    return formats.read(loaded, Findings(loaded.problems))
+    found = Findings(loaded.problems)
+    source = formats.read(loaded, found)
+    found.refuse(loaded.name)  # as the check does
+    return source
 
 
 @pytest.fixture
@@ -84,18 +87,23 @@ def test_images_alone_need_the_names_of_the_classes(root: Path) -> None:
 def test_class_order_may_be_given_and_then_others_are_refused(root: Path) -> None:
     rows = "b.jpg,nut,1,2,11,22\n"
     assert read(root, params="classes: [screw, nut]\n", rows=rows).boxes.label.tolist() == [1]
-    with pytest.raises(BadInput, match=r"boxes\.csv: 1 x box of an unknown category, e\.g\. line 2: b\.jpg,nut,1,2"):
+    with pytest.raises(
+        BadInput, match=r"own: 1 x box of an unknown category, e\.g\. boxes\.csv line 2: b\.jpg,nut,1,2"
+    ):
         read(root, params="classes: [screw]\n", rows=rows)
 
 
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ("b.jpg,nut,1,2,3,wide\n", r"1 x box that is not four finite numbers, e\.g\. line 2: b\.jpg,nut,1,2,3,wide; w"),
-        ("a.png,,,,,\nb.jpg,nut,1,2,3,\n", r"e\.g\. line 3: b\.jpg,nut,1,2,3,; write"),
-        ("b.jpg,nut,1,2,3,inf\n", r"not four finite numbers, e\.g\. line 2"),
-        ("b.jpg,nut,1,2,3,1e30\n", r"not four finite numbers, e\.g\. line 2"),
-        (",nut,1,2,3,4\n", r"1 x box of an image that is not listed, e\.g\. line 2: ,nut,1,2,3,4"),
+        (
+            "b.jpg,nut,1,2,3,wide\n",
+            r"1 x box that is not four finite numbers, e\.g\. boxes\.csv line 2: b\.jpg,nut,1,2,3,wide; w",
+        ),
+        ("a.png,,,,,\nb.jpg,nut,1,2,3,\n", r"e\.g\. boxes\.csv line 3: b\.jpg,nut,1,2,3,; write"),
+        ("b.jpg,nut,1,2,3,inf\n", r"not four finite numbers, e\.g\. boxes\.csv line 2"),
+        ("b.jpg,nut,1,2,3,1e30\n", r"not four finite numbers, e\.g\. boxes\.csv line 2"),
+        (",nut,1,2,3,4\n", r"1 x box of an image that is not listed, e\.g\. boxes\.csv line 2: ,nut,1,2,3,4"),
         ("b.jpg,nut,1,2,3,4,5\n", r"boxes\.csv: not readable as CSV"),
         ("b\x01.jpg,nut,1,2,3,4\n", r"boxes\.csv: the file name 'b\\x01\.jpg' has characters that no table can hold"),
     ],

@@ -15,6 +15,7 @@ from scantling.data import check_page, formats
 from scantling.data import index as indices
 from scantling.data.check import check
 from scantling.data.formats import DataParams
+from scantling.data.problems import Findings
 from tests.data.made import instances
 
 PROJECT = Path(__file__).parents[2]
@@ -47,6 +48,7 @@ def test_generate_prepare_split(generated: Path, monkeypatch: pytest.MonkeyPatch
     assert {p.name for p in index.iterdir()} == {
         "images.parquet",
         "boxes.parquet",
+        "image_labels.parquet",
         "data.json",
         "check.html",
         "provenance.json",
@@ -64,7 +66,8 @@ def test_generate_prepare_split(generated: Path, monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.chdir(generated)
     params = DataParams.load(data)
-    checked, problems = check(formats.read(params), params)
+    problems = Findings(params.problems)
+    checked = check(formats.read(params, problems), params, problems)
     again = generated / "again"
     again.mkdir()
     indices.save(checked, again)
@@ -80,5 +83,5 @@ def test_bad_input_ends_with_one_sentence_and_leaves_nothing(coco_set: Callable[
     assert done.returncode == 1
     assert len(done.stderr.strip().splitlines()) == 1
     assert done.stderr.startswith("prepare: bolts: 1 x unreadable or truncated image, e.g. ")
-    assert "1.jpg" in done.stderr and "replace the files" in done.stderr
+    assert "1.jpg" in done.stderr and "replace the file" in done.stderr
     assert not (tmp_path / "out/bolts").exists()

@@ -7,12 +7,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from scantling.data import formats, voc
-from scantling.data import split as splits
+from scantling.data import formats, protocols, voc
 from scantling.data.check import check
 from scantling.data.formats import DataParams
 from scantling.data.index import XYXY, Index
 from scantling.data.problems import Findings
+from scantling.data.semi import FullParams
 from scantling.data.source import Source
 from scantling.stage import BadInput
 from tests.data.made import photo
@@ -75,7 +75,10 @@ def params(root: Path, more: str = "", subsets: str = SUBSETS) -> voc.VocParams:
 
 def read(root: Path, more: str = "", subsets: str = SUBSETS) -> Source:
     loaded = params(root, more, subsets)
-    return formats.read(loaded, Findings(loaded.problems))
+    found = Findings(loaded.problems)
+    source = formats.read(loaded, found)
+    found.refuse(loaded.name)  # as the check does
+    return source
 
 
 def indexed(root: Path, more: str = "", subsets: str = SUBSETS) -> Index:
@@ -100,16 +103,19 @@ def test_years_make_one_data_set_and_the_unlabeled_keep_their_truth(devkit: Path
     assert index.images.subset.tolist() == ["train", "train", "unlabeled", "unlabeled", "test"]
     assert index.images.file_name.tolist()[2] == "VOC2012/JPEGImages/2012_1.jpg"
     assert index.classes == ("cat", "dog") and index.boxes is not None
-    table, facts = splits.make(index, splits.FullParams(protocol="full"), 0)
+    table, facts = protocols.make(index, FullParams(protocol="full"), 0)
     assert facts["counts"]["labeled"] == 2 and facts["counts"]["unlabeled"] == 2
     assert facts["counts"]["kept"] == 2  # neither the difficult dog nor anything of VOC12
     hidden = index.boxes[index.boxes.image_id == 3]
     assert len(hidden) == 1 and not set(hidden.box_id) & set(table.box_id)
 
 
-def test_difficult_objects_are_left_out_of_training_or_kept_and_always_ignored_in_test(devkit: Path) -> None:
-    assert read(devkit).boxes.difficult.tolist() == [False, True, False, False, True, False]
-    assert read(devkit, "voc_difficult: keep\n").boxes.difficult.tolist() == [False, False, False, False, True, False]
+def test_difficult_objects_are_flagged_and_a_split_says_what_becomes_of_them(devkit: Path) -> None:
+    index = indexed(devkit)
+    assert index.boxes is not None
+    assert index.boxes.difficult.tolist() == [False, True, False, False, True, False]
+    kept, _ = protocols.make(index, FullParams(protocol="full", voc_difficult="keep"), 0)
+    assert (kept.box_id >= 0).sum() == 3  # the difficult dog of train, not the cat of test
 
 
 def test_one_year_without_subsets_takes_its_lists(devkit: Path) -> None:

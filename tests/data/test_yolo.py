@@ -48,7 +48,10 @@ def read(root: Path, more: str = "", data: str | None = None) -> Source:
     if data is not None:
         (root / "data.yaml").write_text(data)
     loaded = params(root, more)
-    return formats.read(loaded, Findings(loaded.problems))
+    found = Findings(loaded.problems)
+    source = formats.read(loaded, found)
+    found.refuse(loaded.name)  # as the check does
+    return source
 
 
 def test_labels_lie_in_the_folder_beside_the_images(root: Path) -> None:

@@ -39,11 +39,12 @@ def assert_same(ours, theirs):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5 * b.abs().max().item())
 
 
-@pytest.mark.parametrize("detector", ["faster_rcnn_r50", "retinanet_r50"])
+@pytest.mark.parametrize("detector", ["faster_rcnn_r50_caffe", "retinanet_r50_caffe", "fcos_r50_caffe"])
 @torch.no_grad()
 def test_msra_weights_give_the_features_of_the_caffe_network(msra, detector):
     blobs, path = msra
-    made = build(changed(detector, backbone={"weights": str(path), **MSRA}), CLASSES, pretrained=True)
+    backbone = {**changed(detector).resolved()["backbone"], "weights": str(path)}
+    made = build(changed(detector, backbone=backbone), CLASSES, pretrained=True)
     seen = []
     made.backbone.register_forward_hook(lambda module, arguments, output: seen.extend(output))
     images = torch.randint(0, 256, (1, 3, 60, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -146,7 +147,7 @@ def test_committed_parameters_fit_the_file_that_they_name(file, monkeypatch):
 
 
 def test_there_are_parameters_for_caffe_weights():
-    assert {f.stem for f in CAFFE_FILES} >= {"faster_rcnn_r50_caffe", "retinanet_r50_caffe", "faster_rcnn_x101"}
+    assert {f.stem for f in CAFFE_FILES} >= {"faster_rcnn_sparsedet", "fcos_r50_caffe", "faster_rcnn_x101"}
 
 
 def test_files_that_do_not_fit_name_what_is_wrong(msra, monkeypatch):

@@ -187,3 +187,23 @@ def test_a_random_start_is_said_and_keeps_its_activations_in_bounds(capsys):
     with torch.no_grad():
         spreads = [f.std().item() for f in made(torch.randn(1, 3, 64, 64), [(64, 64)])]
     assert all(0.05 < s < 20 for s in spreads)
+
+
+@pytest.mark.parametrize(("name", "stride_in_1x1"), [("resnet18", False), ("resnet50", False), ("resnet50", True)])
+@torch.no_grad()
+def test_the_features_of_an_image_do_not_depend_on_its_padding(name, stride_in_1x1):
+    torch.manual_seed(0)
+    network = trunk(name, stride_in_1x1=stride_in_1x1)
+    for part in network.modules():  # shifts, as trained ones have, are what padding lets in
+        if hasattr(part, "running_mean"):
+            part.bias.normal_(std=0.5)
+    image = torch.randn(1, 3, 64, 96)
+    image[:, :, 50:] = 0
+    wide = torch.zeros(2, 3, 128, 160)
+    wide[:1, :, :64, :96] = image
+    together, alone = network(wide, [(50, 96), (128, 160)]), network(image, [(50, 96)])
+    rows = [-(-50 // stride) for stride in network.strides]  # what lies below them is padding in both
+    assert_same(
+        [f[:1, :, :r, : 96 // stride] for f, r, stride in zip(together, rows, network.strides, strict=True)],
+        [f[:, :, :r] for f, r in zip(alone, rows, strict=True)],
+    )

@@ -186,10 +186,11 @@ def test_a_tensor_of_few_bytes_and_great_shape_is_not_laid_out(tmp_path):
         weights.fill(nn.Linear(3, 2), weights.read(tmp_path / "w.pth", EXPECTED), "w.pth", EXPECTED, spare=())
 
 
-@pytest.mark.parametrize("detector", ["faster_rcnn_r50", "retinanet_r50"])
+@pytest.mark.parametrize("detector", ["faster_rcnn_r50", "retinanet_r50", "fcos_r50"])
 def test_a_detector_takes_the_file_for_its_trunk_and_freezes_what_it_should(tmp_path, detector):
     path = tmp_path / "resnet18.safetensors"
-    params = changed(detector, backbone={"name": "resnet18", "weights": str(path)}, neck={"channels": 8})
+    backbone = {**changed(detector).resolved()["backbone"], "name": "resnet18", "weights": str(path)}
+    params = changed(detector, backbone=backbone, neck={"channels": 32})
     torch.manual_seed(0)
     other = build(params, CLASSES, pretrained=False)
     save_file({k: v.contiguous() for k, v in other.backbone.state_dict().items()}, path)

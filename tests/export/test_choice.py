@@ -12,8 +12,10 @@ import pytest
 import yaml
 
 from scantling.data import index as indexes
+from scantling.data import protocols
 from scantling.data import split as splits
 from scantling.data.index import Index
+from scantling.data.semi import PercentParams
 from scantling.export.__main__ import main
 from scantling.export.coco import shortest
 from tests.data.made import photo
@@ -26,7 +28,7 @@ TRUTH = {"instances_train.json", "instances_val.json", "images_unlabeled.json"}
 def made(tmp_path: Path) -> Index:
     """The small index with a split that labels two of its four training images, and pseudo labels of the others."""
     found = small(tmp_path)
-    table, _ = splits.make(found, splits.PercentParams(protocol="percent", images=2), 2)
+    table, _ = protocols.make(found, PercentParams(protocol="percent", images=2), 2)
     (tmp_path / "split").mkdir()
     table.to_parquet(tmp_path / "split/split.parquet")
     pseudo = pd.DataFrame({"image_id": [5, 7, 8, 9, 9, 30], "label": [0, 1, 0, 0, 1, 1]})
@@ -221,10 +223,14 @@ def test_an_index_that_is_not_there(tmp_path: Path) -> None:
 
 def test_what_lvis_knows_of_whole_images_is_kept(made: Index, tmp_path: Path) -> None:
     known = pd.DataFrame({"image_id": [5, 7], "label": [1, 0], "kind": ["negative", "not_exhaustive"]})
-    indexes.save(Index(**{**vars(made), "image_labels": known}), tmp_path / "index")
-    said = json.loads((export(tmp_path, "coco") / "annotations/instances_train.json").read_text())["images"]
-    assert said[0]["neg_category_ids"] == [17] and said[0]["not_exhaustive_category_ids"] == []
-    assert said[1]["not_exhaustive_category_ids"] == [3]
+    facts = {"frequencies": ["r", "f"]}
+    indexes.save(Index(**{**vars(made), "image_labels": known, "facts": facts}), tmp_path / "index")
+    said = json.loads((export(tmp_path, "coco") / "annotations/instances_train.json").read_text())
+    assert said["images"][0]["neg_category_ids"] == [17] and said["images"][0]["not_exhaustive_category_ids"] == []
+    assert said["images"][1]["not_exhaustive_category_ids"] == [3]
+    again = imported(tmp_path / "out")
+    assert again.facts["source"]["format"] == "lvis" and again.facts["frequencies"] == ["r", "f"]
+    pd.testing.assert_frame_equal(again.image_labels, known, check_dtype=False)
 
 
 def test_floats_are_written_with_few_digits_and_come_back() -> None:

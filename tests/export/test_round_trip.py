@@ -123,12 +123,17 @@ def test_whole_pixels_of_voc_are_at_most_half_a_pixel_off(real: Path, tmp_path: 
         and again.boxes[XYXY].to_numpy().tolist() == np.rint(again.boxes[XYXY]).to_numpy().tolist()
     )
     assert len(again.boxes) > 0.99 * len(expected)  # two that become the same are one
-    by_image = {file: part[XYXY].to_numpy() for file, part in rows(again).groupby(["file", "class"])}
-    for (file, cls), part in expected.groupby(["file", "class"]):
-        there = by_image[file, cls]
-        nearest = np.abs(part[XYXY].to_numpy()[:, None] - there[None]).max(2).min(1)
-        sides = (part[["x2", "y2"]].to_numpy() - part[["x1", "y1"]].to_numpy()).min(1)
+    there = _corners(rows(again))
+    for key, part in _corners(expected).items():
+        nearest = np.abs(part[:, None] - there[key][None]).max(2).min(1)
+        sides = (part[:, 2:] - part[:, :2]).min(1)
         assert (nearest[sides >= 1] <= 0.501).all() and (nearest < 1.001).all()
+
+
+def _corners(found: pd.DataFrame) -> dict[object, np.ndarray]:
+    """(file, class) -> (N, 4) corners."""
+    corners = found[XYXY].to_numpy()
+    return {key: corners[at] for key, at in found.groupby(["file", "class"]).indices.items()}
 
 
 def test_flags_and_the_unlabeled_survive_where_there_is_a_place_for_them(tmp_path: Path) -> None:
