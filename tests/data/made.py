@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -33,3 +34,16 @@ def instances(first_id: int = 1) -> Content:
         ],
         "categories": [{"id": 7, "name": "bolt"}, {"id": 3, "name": "nut"}],
     }
+
+
+def subsets(root: Path, *, images: bool = True, **contents: Content) -> str:
+    """Writes subsets in COCO form, with their images where their names allow it; gives the parameter lines."""
+    (root / "annotations").mkdir(parents=True, exist_ok=True)
+    lines = ["format: coco", f"root: {root}", "subsets:"]
+    for subset, content in contents.items():
+        (root / "annotations" / f"{subset}.json").write_text(json.dumps(content))
+        lines.append(f"  {subset}: annotations/{subset}.json")
+        for entry in content["images"] if images else []:
+            if ".." not in entry["file_name"] and "\\" not in entry["file_name"]:
+                photo(root / "images" / entry["file_name"])
+    return "\n".join(lines) + "\n"
