@@ -49,8 +49,6 @@ RUN_BY = {
     ),
     VIEWS: "tests/augment/test_main.py::test_a_picture_of_the_views",
     "python benchmarks/views.py": "tests/test_docs.py::test_the_benchmark_of_views_runs",
-    "python -m scantling.describe results/split/digits-percent_10-f1": "tests/test_describe.py::test_it_says_what_is",
-    "python benchmarks/splits.py": "tests/test_docs.py::test_the_benchmark_of_splits_runs",
     "python benchmarks/throughput.py --repeats 3 --steps 25": "tests/test_docs.py::test_the_benchmark_runs",
 }
 

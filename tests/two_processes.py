@@ -29,7 +29,7 @@ from tests.methods import test_battery as battery
 VIEWS = ViewParams.model_validate(
     toy.VIEWS.model_dump() | {"strong": {"short_px": [64, 64], "long_px": 96, "gray": 0.5}}
 )
-PAIRS = [(file, architecture) for file in battery.FILES for architecture in tiny.ARCHITECTURES]
+PAIRS = [(file, architecture) for file in battery.kinds() for architecture in tiny.ARCHITECTURES]
 SGD = {"optimizer": {"name": "sgd", "learning_rate": 0.02}}
 
 

@@ -9,6 +9,7 @@ the top of the study. Stages that several runs need appear once in the table.
 from __future__ import annotations
 
 import argparse
+import ast
 import itertools
 import sys
 from pathlib import Path
@@ -98,7 +99,9 @@ def _add(table: dict[str, Any], axes: dict[str, Any], block: Block, study: Path)
             start = {"data": data, "split_key": split_key, "detector": detector, "training": training, "seed": seed}
             table["burn_ins"].setdefault(f"{stem}-s{seed}", start)
             for method in block.methods:
-                more = {"split": split, "fold": fold, "burn_in": f"{stem}-s{seed}", "module": modules[method]}
+                module = modules[method]
+                more = {"split": split, "fold": fold, "burn_in": f"{stem}-s{seed}", "module": module}
+                more["base"] = base_of(module)
                 _add_rounds(table, axes, {**start, **more}, stem, method, study)
 
 
@@ -179,6 +182,17 @@ def _module(method: str, study: Path) -> str:
             f"params/methods/{method}.yaml: `method` = {module!r}: there is no such method; there are {there}"
         )
     return str(module)
+
+
+def base_of(module: str) -> str:
+    """The method that a method's module builds on: the other code its stages depend on."""
+    tree = ast.parse(Path(f"scantling/methods/{module}.py").read_text())
+    imports = [
+        node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module == "scantling.methods"
+    ]
+    names = [alias.name for node in imports for alias in node.names]
+    others = [n for n in names if n != "supervised" and Path(f"scantling/methods/{n}.py").is_file()]
+    return others[0] if others else "supervised"
 
 
 def _content(folder: str, name: str, study: Path) -> dict[str, Any]:

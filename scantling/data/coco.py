@@ -79,11 +79,11 @@ def merge(params: JsonParams, format: str, files: list[CocoFile], found: Finding
 
     Labels are 0..C-1 by ascending category id. Ids are kept if they are unique over the files; otherwise ALL image
     ids (or all annotation ids) are renumbered 1, 2, 3, ... in the order of the files and of the entries in them.
+    Problems are repaired, and added to `found`; the check ends the stage where the policy calls them errors.
     """
     classes = _classes(files)
     known = np.array(list(classes), dtype=np.int64)
     unique = [_settle(file, known, found) for file in files]  # all of them: a generator would stop at the first
-    _add_problems(files, found)
     _unite_images(files, found)
     _unite_boxes(files, all(unique), found)
     subsets = [subset for subset, _ in params.files()]
@@ -130,14 +130,17 @@ def _classes(files: list[CocoFile]) -> dict[int, str]:
 
 
 def _settle(file: CocoFile, known: np.ndarray, found: Findings) -> bool:
-    """Repair what is wrong within one file and give labels to its rows; False if its annotation ids are not unique.
+    """Repair what is wrong within one file and give labels to its rows; False if its annotation ids are not unique."""
 
-    Raises BadInput with all problems of the file that the policy calls errors.
-    """
+    def note(kind: str, examples: list[str], count: int) -> None:
+        found.add(kind, [f"{file.file.name}: {example}" for example in examples], count)
+
+    for kind, (count, examples) in file.problems.items():
+        note(kind, examples, count)
     images, boxes = file.images, file.boxes
     again, twice = _repeats(images.image_id), _repeats(boxes.box_id)
     for kind, ids in (("duplicate_image_id", images.image_id[again]), ("duplicate_box_id", boxes.box_id[twice])):
-        file.note(kind, [f"id {i}" for i in ids[:EXAMPLES]], len(ids))
+        note(kind, [f"id {i}" for i in ids[:EXAMPLES]], len(ids))
     if len(again):
         file.images = images = images.drop(index=again).reset_index(drop=True)
 
@@ -148,18 +151,13 @@ def _settle(file: CocoFile, known: np.ndarray, found: Findings) -> bool:
         ("box_without_image", _without(boxes.image_id, images.image_id), "image_id"),
     ):
         shown = boxes[["box_id", key]].iloc[rows[:EXAMPLES]].to_numpy().tolist()
-        file.note(kind, [f"annotation {i} with {key} {value}" for i, value in shown], len(rows))
+        note(kind, [f"annotation {i} with {key} {value}" for i, value in shown], len(rows))
         wrong[rows] = True
     file.boxes = boxes.drop(columns="category_id")
     file.boxes.insert(2, "label", labels)
     if wrong.any():
         file.boxes = file.boxes.loc[~wrong].reset_index(drop=True)
-
     _label_images(file, known)
-    refused = Findings(found.policy)  # type: ignore[arg-type]
-    for kind, (count, examples) in file.problems.items():
-        refused.add(kind, examples, count)
-    refused.refuse(file.file)
     return not len(twice)
 
 
@@ -174,14 +172,6 @@ def _label_images(file: CocoFile, known: np.ndarray) -> None:
         )
     listed = listed.assign(label=labels).loc[:, list(IMAGE_LABEL_COLUMNS)]
     file.image_categories = listed.drop_duplicates(ignore_index=True)
-
-
-def _add_problems(files: list[CocoFile], found: Findings) -> None:
-    """One finding of a kind over all files, in the order in which the kinds first appear."""
-    for kind in dict.fromkeys(kind for file in files for kind in file.problems):
-        having = [(file.file.name, *file.problems[kind]) for file in files if kind in file.problems]
-        examples = [f"{name}: {example}" for name, _, shown in having for example in shown]
-        found.add(kind, examples, sum(count for _, count, _ in having))
 
 
 def _unite_images(files: list[CocoFile], found: Findings) -> None:

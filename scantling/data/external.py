@@ -35,6 +35,8 @@ def choose(truth: Truth, params: ExternalParams, fold: int) -> Choice:
     """The boxes of the file. The same for every fold: an author's folds are files of their own."""
     file, index = Path(params.file), truth.index
     assert index.boxes is not None
+    if not file.is_file():
+        raise BadInput(f"{file}: there is no such file; name the author's annotation file under `file`")
     content = coco_file.read(file)
     for what, ids in (("images", content.images.image_id), ("annotations", content.boxes.box_id)):
         _refuse(file, ids[ids.duplicated()], f"{what} use the id of another one")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import model_validator
 
@@ -10,6 +10,7 @@ from scantling.data import semi, sparse, stratified
 from scantling.data.choice import Choice, ProtocolParams, Truth
 
 WHOLE = {"percent": semi.percent, "list": semi.listed, "stratified": stratified.choose, "full": semi.full}
+WHOLE_SPLIT = {"allow_missing_class", "voc_difficult"}  # keys that are said once
 
 
 class NestedParams(ProtocolParams):
@@ -23,9 +24,16 @@ class NestedParams(ProtocolParams):
     @model_validator(mode="after")
     def _said_once(self) -> Self:
         for part in (self.images, self.boxes):
-            if said := part.model_fields_set & {"allow_missing_class", "voc_difficult"}:
+            if said := part.model_fields_set & WHOLE_SPLIT:
                 raise ValueError(f"`{min(said)}` belongs to the whole split; say it beside `images` and `boxes`")
         return self
+
+    def resolved(self) -> dict[str, Any]:
+        """Without what the sections cannot say."""
+        found = super().resolved()
+        for part in ("images", "boxes"):
+            found[part] = {key: value for key, value in found[part].items() if key not in WHOLE_SPLIT}
+        return found
 
 
 def choose(truth: Truth, params: NestedParams, fold: int) -> Choice:

@@ -27,7 +27,8 @@ th, td { text-align: left; padding: .35rem 1.4rem .35rem 0; border-bottom: 1px s
   vertical-align: baseline; overflow-wrap: anywhere }
 th { color: var(--soft); font-weight: 500; font-size: .88rem; white-space: nowrap } .n { text-align: right }
 .risk { color: var(--risk); font-weight: 600 } tspan.risk { fill: var(--risk) }
-figure { margin: 0 0 1.6rem } svg { width: 100%; height: auto; max-width: 48rem; display: block }
+figure { margin: 0 0 1.6rem; overflow-x: auto }
+svg { width: 100%; height: auto; min-width: 32rem; max-width: 48rem; display: block }
 svg text { font: 13px system-ui, sans-serif; fill: var(--ink) } svg .soft { fill: var(--soft) }
 .kept { fill: var(--kept) } .hidden { fill: var(--hidden) }
 .key { color: var(--soft); font-size: .88rem } .key i { display: inline-block; width: .8rem; height: .8rem;
@@ -52,7 +53,9 @@ def words(facts: dict[str, Any]) -> dict[str, str]:
         "protocol": f"{facts['protocol']}, fold {facts['fold']}, seed {facts['seed']}",
         "parameters": _listed(facts["params"]) or "none",
         "images": f"{count['images']:,}: {count['labeled']:,} labeled, {count['unlabeled']:,} unlabeled",
-        "left empty": f"{count['empty']:,} labeled images keep no box, {count['emptied']:,} of them lost all they had",
+        "left empty": f"{count['empty']:,} labeled images keep no box, {count['emptied']:,} of them lost all they had"
+        if count["empty"]
+        else "no labeled image",
         "boxes": f"{boxes:,}: {count['kept']:,} kept ({count['kept'] / max(boxes, 1):.1%}), {count['hidden']:,} hidden",
         "set aside": f"{dropped} (boxes that no protocol counts)",
         "complete": "yes: a labeled image has all its boxes"

@@ -126,8 +126,10 @@ class Method(supervised.Method):
             "labeled/polish_box": p.polish_weight * box / normalizer(len(goal), box),
             "labeled/polish_class": p.polish_weight * crossed / normalizer(len(classes), crossed),
         }
-        before, after = _mean_iou(torch.cat(boxes), goal), _mean_iou(decoded.detach(), goal)
-        return losses, {"iou_before": before, "iou_after": after}
+        return losses, {
+            name: float(_iou(placed, goal).sum() / normalizer(len(goal), box))
+            for name, placed in (("iou_before", torch.cat(boxes)), ("iou_after", decoded.detach()))
+        }
 
     @torch.no_grad()
     def _targets(
@@ -199,10 +201,8 @@ def _target(for_class: Candidates, for_box: Candidates, seed: int | None) -> Tar
     )
 
 
-def _mean_iou(boxes: Tensor, wanted: Tensor) -> float:
-    """Mean IoU of pairs of boxes, 0 without any."""
-    if not len(boxes):
-        return 0.0
+def _iou(boxes: Tensor, wanted: Tensor) -> Tensor:
+    """(N,) IoU of pairs of boxes."""
     corner, edge = torch.maximum(boxes[:, :2], wanted[:, :2]), torch.minimum(boxes[:, 2:], wanted[:, 2:])
     shared = (edge - corner).clamp(min=0).prod(1)
-    return float((shared / (box_ops.area(boxes) + box_ops.area(wanted) - shared).clamp(min=1e-6)).mean())
+    return shared / (box_ops.area(boxes) + box_ops.area(wanted) - shared).clamp(min=1e-6)

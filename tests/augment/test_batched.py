@@ -1,5 +1,6 @@
 """The batched path against the CPU path: the same plans give the same pixels, within rounding."""
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -7,10 +8,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from scantling import train
 from scantling.augment import batched, batched_color, photometry, views
 from scantling.augment.settings import ViewParams
 from scantling.data import loader, sampler
-from tests import toy
+from scantling.methods import supervised
+from tests import tiny, toy
 from tests.augment.published import VIEWS
 
 SIZES = [(75, 101), (64, 40), (120, 90), (33, 77), (75, 101), (50, 50), (61, 87), (90, 120), (40, 64), (99, 51)]
@@ -102,3 +105,17 @@ def test_a_training_step_with_views_on_the_device(tmp_path: Path) -> None:
                     for a, b in zip(made.targets, batch.targets, strict=True):
                         assert torch.equal(a.boxes, b.boxes) and torch.equal(a.labels, b.labels)
                     assert (made.images.int() - batch.images.int()).abs().max() <= 1
+
+
+def test_a_training_with_views_on_the_device_learns_the_same(tmp_path: Path) -> None:
+    def trained(where: str) -> torch.nn.Module:
+        student = tiny.detector("retinanet")
+        method = supervised.Method(supervised.Params(), tiny.CLASSES, None)
+        return train.run(
+            student=student, average=copy.deepcopy(student), labeler=None, method=method, pool=toy.pool(tmp_path),
+            views=toy.VIEWS, params=toy.training(3, views_on=where), seed=1, device="cpu",
+            work=tmp_path / where, what="toy",
+        ).student  # fmt: skip
+
+    for a, b in zip(trained("workers").parameters(), trained("device").parameters(), strict=True):
+        assert torch.equal(a, b)  # the labeled view has no warp: not a gray level differs

@@ -53,3 +53,4 @@ def test_on_real_data_with_a_long_tail() -> None:
     assert facts["counts"]["labeled"] == 450
     assert all(n["kept"] <= n["kept"] + n["hidden"] for n in facts["per_class"].values())
     assert facts["seed"] == 1
+    assert facts["params"]["boxes"] == {"protocol": "drop_category", "percent": 50}

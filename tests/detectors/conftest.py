@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from scantling.target import Target
-from tests.detectors.small import FILES, small, small_of
+from tests.detectors.small import DISTINCT, SIZES, small, small_of
 
 
 @pytest.fixture
@@ -24,19 +24,26 @@ def fcos():
     return small_of("fcos")
 
 
-@pytest.fixture(params=FILES, scope="session")
+@pytest.fixture(params=DISTINCT, scope="session")
 def built(request):
     return small(request.param)
 
 
 @pytest.fixture
 def detector(built):
-    """One of every parameter file, built once."""
+    """One of every parameter file (of those that differ in the trunk only, one), built once."""
     built.zero_grad(set_to_none=True)
     return built.train()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
+def seen(built, images):
+    """The features of `images`, computed once, no gradient beyond them."""
+    with torch.no_grad():
+        return built.features(images, SIZES)
+
+
+@pytest.fixture(scope="session")
 def images():
     """(2, 3, 96, 128) uint8"""
     return torch.randint(0, 256, (2, 3, 96, 128), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))

@@ -36,8 +36,8 @@ def changed(name, **sections):
 SMALL_TRUNK = {**changed("faster_rcnn_lite").resolved()["backbone"], "weights": None}
 
 
-def small(name, classes=CLASSES, **sections):
-    """A detector of reproducible random weights whose heads give varied scores, without ImageNet weights."""
+def shrunk_of(name, **sections):
+    """Parameters of a file in params/detectors, small and on the small trunk."""
     has = changed(name).resolved()
     shrunk = {section: dict(values) for section, values in SHRUNK.items() if section in has}
     if has["backbone"].get("finest_stride_px") == 4:  # the small trunk has no such level
@@ -46,8 +46,13 @@ def small(name, classes=CLASSES, **sections):
     shrunk["backbone"] = SMALL_TRUNK
     for section, values in sections.items():
         shrunk[section] = {**shrunk.get(section, {}), **values} if isinstance(values, dict) else values
+    return changed(name, **shrunk)
+
+
+def small(name, classes=CLASSES, **sections):
+    """A detector of reproducible random weights whose heads give varied scores, without ImageNet weights."""
     torch.manual_seed(3)
-    detector = build(changed(name, **shrunk), classes, pretrained=False)
+    detector = build(shrunk_of(name, **sections), classes, pretrained=False)
     with torch.no_grad():  # the usual start is almost constant, which would hide mistakes
         for part, child in detector.named_children():
             for layer in child.modules() if part not in ("backbone", "neck") else ():
@@ -81,4 +86,6 @@ def same_detections(ours, theirs, background_first=False):
         assert (near & same).any(dim=1).all() and (near & same).any(dim=0).all()
 
 
+# One file for each detector that is left when the trunks are equal.
+DISTINCT = sorted({shrunk_of(f).model_dump_json(exclude={"input"}): f for f in reversed(FILES)}.values())
 assert {changed(f).architecture for f in FILES} == set(ARCHITECTURES), "every architecture has a parameter file"

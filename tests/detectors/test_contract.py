@@ -23,10 +23,6 @@ def losses(detector, features, targets, sizes=SIZES, callback=None):
     return detector.losses(features, targets, sizes, callback)
 
 
-def fixed(detector, images, sizes=SIZES):
-    return [f.detach() for f in detector.features(images, sizes)]
-
-
 def is_of_a_class(name):
     """Losses that push scores, as opposed to those that move boxes."""
     return name.endswith("class")
@@ -51,28 +47,26 @@ def test_every_learned_parameter_gets_a_finite_gradient(detector, images, target
         assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in detector.backbone.parameters())
 
 
-def test_empty_targets_have_no_box_losses(detector, images):
-    found = losses(detector, fixed(detector, images), NOTHING)
+def test_empty_targets_have_no_box_losses(detector, seen):
+    found = losses(detector, seen, NOTHING)
     assert all((loss > 0) if is_of_a_class(name) else (loss == 0) for name, loss in found.items())
 
 
-def test_an_image_without_boxes_and_reliable_background_counts_as_zero(detector, images, targets):
-    features = detector.features(images, SIZES)
+def test_an_image_without_boxes_and_reliable_background_counts_as_zero(detector, seen, targets):
     unreliable = [replace(t, background=False) for t in NOTHING]
-    found = losses(detector, features, unreliable)
+    found = losses(detector, seen, unreliable)
     assert all(loss == 0 and loss.requires_grad for loss in found.values())
-    one, both = losses(detector, features, [targets[0], unreliable[1]]), losses(detector, features, targets)
+    one, both = losses(detector, seen, [targets[0], unreliable[1]]), losses(detector, seen, targets)
     assert one["class"] > 0 and both["class"] > 0
     asked = []
-    losses(detector, features, unreliable, callback=lambda i, b: asked.append(i) or torch.ones(len(b)))
+    losses(detector, seen, unreliable, callback=lambda i, b: asked.append(i) or torch.ones(len(b)))
     assert not asked
 
 
-def test_without_background_only_the_boxes_are_learned(detector, images, targets):
+def test_without_background_only_the_boxes_are_learned(detector, seen, targets):
     """No gradient may push a class (or objectness) down anywhere but at positives."""
-    features = fixed(detector, images)
-    plain = losses(detector, features, targets)
-    without = losses(detector, features, [replace(t, background=False) for t in targets])
+    plain = losses(detector, seen, targets)
+    without = losses(detector, seen, [replace(t, background=False) for t in targets])
     for name in plain:
         if is_of_a_class(name):
             assert 0 < without[name] < plain[name]
@@ -80,11 +74,10 @@ def test_without_background_only_the_boxes_are_learned(detector, images, targets
             torch.testing.assert_close(without[name], plain[name])
 
 
-def test_losses_are_linear_in_the_weights(detector, images, targets):
-    features = fixed(detector, images)
+def test_losses_are_linear_in_the_weights(detector, seen, targets):
 
     def with_weight(w):
-        return losses(detector, features, [replace(t, weights=torch.full((len(t),), w)) for t in targets])
+        return losses(detector, seen, [replace(t, weights=torch.full((len(t),), w)) for t in targets])
 
     zero, half, one = with_weight(0.0), with_weight(0.5), with_weight(1.0)
     for name in one:
@@ -92,23 +85,21 @@ def test_losses_are_linear_in_the_weights(detector, images, targets):
         assert zero[name] < one[name] if is_of_a_class(name) else zero[name] == 0
 
 
-def test_the_class_of_a_box_of_weight_zero_does_not_matter(detector, images, targets):
-    features = fixed(detector, images)
+def test_the_class_of_a_box_of_weight_zero_does_not_matter(detector, seen, targets):
     weights, found = torch.tensor([1.0, 1, 0]), []
     for last in (0, 2):
         labels = torch.tensor([0, 1, last])
-        found.append(losses(detector, features, [replace(targets[0], labels=labels, weights=weights), targets[1]]))
+        found.append(losses(detector, seen, [replace(targets[0], labels=labels, weights=weights), targets[1]]))
     assert found[0] == found[1]
 
 
-def test_each_loss_sees_only_its_own_boxes(detector, images, targets):
-    features = fixed(detector, images)
+def test_each_loss_sees_only_its_own_boxes(detector, seen, targets):
 
     def hiding(flag):
         hidden = [replace(t, **{flag: torch.zeros_like(t.for_class)}) for t in targets]
-        return losses(detector, features, hidden)
+        return losses(detector, seen, hidden)
 
-    plain, empty = losses(detector, features, targets), losses(detector, features, NOTHING)
+    plain, empty = losses(detector, seen, targets), losses(detector, seen, NOTHING)
     of_proposals = {name for name in plain if name.startswith("rpn_")}
     no_box, no_class, no_proposal = hiding("for_box"), hiding("for_class"), hiding("for_objectness")
     for name in plain:
@@ -123,30 +114,29 @@ def test_each_loss_sees_only_its_own_boxes(detector, images, targets):
         assert no_proposal == plain and no_class["class"] == empty["class"] and no_class["box"] == plain["box"]
 
 
-def test_background_weight_is_asked_for_background_without_gradient(detector, images, targets):
-    features, asked = fixed(detector, images), {}
+def test_background_weight_is_asked_for_background_without_gradient(detector, seen, targets):
+    asked = {}
 
     def weight(image, boxes):
         assert not torch.is_grad_enabled() and boxes.shape[1] == 4 and boxes.dtype == torch.float32
         asked[image] = len(boxes)
         return torch.zeros(len(boxes))
 
-    none, plain = losses(detector, features, targets, callback=weight), losses(detector, features, targets)
-    ones = losses(detector, features, targets, callback=lambda i, b: torch.ones(len(b)))
+    none, plain = losses(detector, seen, targets, callback=weight), losses(detector, seen, targets)
+    ones = losses(detector, seen, targets, callback=lambda i, b: torch.ones(len(b)))
     assert set(asked) == {0, 1} and all(n > 0 for n in asked.values())
     torch.testing.assert_close(ones, plain)
     assert all((none[name] == plain[name]) != (name == "class") for name in plain)
 
 
-def test_ignore_regions_are_no_background(detector, images):
-    features = fixed(detector, images)
+def test_ignore_regions_are_no_background(detector, seen):
     corners = torch.cartesian_prod(torch.arange(0.0, 128, 16), torch.arange(0.0, 96, 16))
     regions = torch.cat([torch.cat([corners - side / 2, corners + side / 2], dim=1) for side in (20, 40, 80)])
 
     def asked(ignore):
         boxes = []
         with_regions = [replace(t, ignore=ignore) for t in NOTHING]
-        losses(detector, features, with_regions, callback=lambda i, b: boxes.append(b) or torch.ones(len(b)))
+        losses(detector, seen, with_regions, callback=lambda i, b: boxes.append(b) or torch.ones(len(b)))
         return torch.cat(boxes)
 
     def touching(boxes):
@@ -159,10 +149,9 @@ def test_ignore_regions_are_no_background(detector, images):
         assert 0 < len(left) < len(plain)
 
 
-def test_ignore_regions_lower_no_positive(detector, images, targets):
-    features = fixed(detector, images)
-    plain = losses(detector, features, [replace(t, background=False) for t in targets])
-    ignored = losses(detector, features, [replace(t, background=False, ignore=t.boxes) for t in targets])
+def test_ignore_regions_lower_no_positive(detector, seen, targets):
+    plain = losses(detector, seen, [replace(t, background=False) for t in targets])
+    ignored = losses(detector, seen, [replace(t, background=False, ignore=t.boxes) for t in targets])
     if not detector.has_background:  # Faster R-CNN draws another sample
         assert ignored == plain
     assert all(ignored[name] > 0 for name in plain)
@@ -194,41 +183,37 @@ def test_detections_keep_their_promises(detector, images):
             assert torch.equal(of_class, d.scores) and (d.probabilities.sum(dim=1) <= 1 + 1e-5).all()
 
 
-def test_thresholds_are_those_of_the_parameters_unless_given(detector, images):
-    features, own = fixed(detector, images), detector.params.detect
+def test_thresholds_are_those_of_the_parameters_unless_given(detector, seen):
+    own = detector.params.detect
     given = {"score_threshold": own.score_threshold, "nms_iou": own.nms_iou, "limit": own.limit}
-    for a, b in zip(detector.detect(features, SIZES), detector.detect(features, SIZES, **given), strict=True):
+    for a, b in zip(detector.detect(seen, SIZES), detector.detect(seen, SIZES, **given), strict=True):
         assert torch.equal(a.boxes, b.boxes) and len(a) <= own.limit
-    few, all_of_them = detector.detect(features, SIZES, limit=3), detector.detect(features, SIZES, limit=10_000)
-    apart = detector.detect(features, SIZES, limit=10_000, nms_iou=0.01)
+    few, all_of_them = detector.detect(seen, SIZES, limit=3), detector.detect(seen, SIZES, limit=10_000)
+    apart = detector.detect(seen, SIZES, limit=10_000, nms_iou=0.01)
     assert [len(a) for a in few] == [3, 3] and sum(map(len, apart)) < sum(map(len, all_of_them))
 
 
-def test_nothing_above_the_threshold_is_an_empty_result(detector, images):
-    for d in detector.detect(detector.features(images, SIZES), SIZES, score_threshold=1.0):
+def test_nothing_above_the_threshold_is_an_empty_result(detector, seen):
+    for d in detector.detect(seen, SIZES, score_threshold=1.0):
         assert d.boxes.shape == (0, 4) and d.scores.shape == (0,) and d.probabilities.shape == (0, 3)
 
 
-def test_scores_of_given_boxes(detector, images, targets):
-    features = detector.features(images, SIZES)
+def test_scores_of_given_boxes(detector, seen, targets):
     given = [targets[0].boxes, torch.zeros(0, 4)]
-    (probabilities, refined), (none, no_box) = detector.score(features, given, SIZES)
+    (probabilities, refined), (none, no_box) = detector.score(seen, given, SIZES)
     assert probabilities.shape == (3, 3) and refined.shape == (3, 3, 4)
     assert none.shape == (0, 3) and no_box.shape == (0, 3, 4)
     assert (refined >= 0).all() and (refined[..., 2] <= 128).all() and (refined[..., 3] <= 96).all()
-    alone = detector.score([f[:1] for f in features], given[:1], SIZES[:1])[0]
+    alone = detector.score([f[:1] for f in seen], given[:1], SIZES[:1])[0]
     torch.testing.assert_close(alone, (probabilities, refined), rtol=1e-4, atol=1e-4)
-    both = detector.score(features, [torch.zeros(0, 4)] * 2, SIZES)
+    both = detector.score(seen, [torch.zeros(0, 4)] * 2, SIZES)
     assert [p.shape for p, _ in both] == [(0, 3), (0, 3)]
 
 
 @torch.no_grad()
-def test_scores_of_what_was_detected(detector, images):
-    features = detector.features(images, SIZES)
-    found = detector.detect(features, SIZES, score_threshold=0.1, limit=20)
-    for d, (probabilities, refined) in zip(
-        found, detector.score(features, [d.boxes for d in found], SIZES), strict=True
-    ):
+def test_scores_of_what_was_detected(detector, seen):
+    found = detector.detect(seen, SIZES, score_threshold=0.1, limit=20)
+    for d, (probabilities, refined) in zip(found, detector.score(seen, [d.boxes for d in found], SIZES), strict=True):
         assert len(d) > 5 and (probabilities >= 0).all() and refined.shape == (len(d), 3, 4)
         if detector.has_background:  # the head looks again, at the refined box
             assert (probabilities.sum(dim=1) <= 1 + 1e-5).all()
@@ -312,8 +297,8 @@ def test_one_image_of_any_size(detector, size):
     assert len(detector.detect(features, [size], score_threshold=0.01)) == 1
 
 
-def test_half_precision_keeps_coordinates(detector, images, targets):
-    plain = losses(detector, fixed(detector, images), targets)
+def test_half_precision_keeps_coordinates(detector, images, seen, targets):
+    plain = losses(detector, seen, targets)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         features = detector.features(images, SIZES)
         found = losses(detector, features, targets)
@@ -343,13 +328,13 @@ def test_saved_and_loaded_it_gives_the_same(detector, images, tmp_path):
         assert torch.equal(a.boxes, b.boxes) and torch.equal(a.scores, b.scores)
 
 
-def test_the_loss_falls_on_two_images(detector, images, targets):
+def test_the_loss_of_the_heads_falls(detector, seen, targets):
+    """All of a detector learns in the battery of methods."""
     student = copy.deepcopy(detector)
-    student.backbone.requires_grad_(False)  # for speed
     optimizer = torch.optim.Adam([p for p in student.parameters() if p.requires_grad], lr=1e-3)
     history = []
     for _ in range(8):
-        total = sum(losses(student, student.features(images, SIZES), targets).values())
+        total = sum(losses(student, seen, targets).values())
         optimizer.zero_grad()
         total.backward()
         optimizer.step()
@@ -357,10 +342,10 @@ def test_the_loss_falls_on_two_images(detector, images, targets):
     assert sum(history[-2:]) < 0.8 * sum(history[:2])
 
 
-def test_a_box_outside_of_the_image_does_no_harm(detector, images):
+def test_a_box_outside_of_the_image_does_no_harm(detector, seen):
     far = [Target.of(torch.tensor([[900.0, 900, 910, 910]]), torch.tensor([0]))] * 2
-    found = losses(detector, detector.features(images, SIZES), far)
-    empty = losses(detector, detector.features(images, SIZES), NOTHING)
+    found = losses(detector, seen, far)
+    empty = losses(detector, seen, NOTHING)
     assert all(loss.isfinite() and loss < empty[name] + 20 for name, loss in found.items())
 
 

@@ -124,7 +124,7 @@ EDITS = [
     ("scantling/methods/soft_teacher.py", None, {"polish@%-soft_teacher", "retrain@%-soft_teacher"}),
     ("scantling/report/page.py", None, {"report@"}),
     ("scantling/evaluate/coco.py", None, {"evaluate@", "report@"}),
-    ("scantling/ema.py", None, {"burn_in@", "retrain@"}),
+    ("scantling/ema.py", None, {"burn_in@", "polish@", "retrain@"}),
     ("scantling/data/digits.py", None, {"generate@"}),
     ("workflow/job.py", None, set()),
     ("Snakefile", None, set()),

@@ -16,6 +16,7 @@ import yaml
 
 from scantling.params import Params
 from tests.pipeline.imports import ROOT, closure
+from workflow.study import base_of
 
 CODE = ("stages/", "scantling/")
 
@@ -128,10 +129,14 @@ def test_code_dependencies_are_what_the_script_imports(script: Path) -> None:
     for method in METHODS if by_name in declared else [""]:
         module = [ROOT / "scantling/methods" / f"{method}.py"] if method else []
         used = {p.relative_to(ROOT).as_posix() for p in (script, *module)} | closure(script, *module)
-        missing = {u for u in used if not any(_covers(d.replace("${item.module}", method), u) for d in declared)}
+        own = [
+            d.replace("${item.module}", method).replace("${item.base}", base_of(method) if method else "")
+            for d in declared
+        ]
+        missing = {u for u in used if not any(_covers(d, u) for d in own)}
         assert not missing, f"{script.stem} {method}: add {sorted(missing)} to deps in dvc.yaml"
         ever |= used
-    idle = [d for d in declared if d != by_name and not any(_covers(d, u) for u in ever)]
+    idle = [d for d in declared if "${item" not in d and not any(_covers(d, u) for u in ever)]
     assert not idle, f"{script.stem}: does not import {idle}; remove them from deps in dvc.yaml"
 
 

@@ -1,0 +1,78 @@
+"""CI-SSOD's parts, each alone: class weights, thresholds, and which images are drawn."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from scantling import methods
+from scantling.data.loader import TrainingStep
+from scantling.methods import MethodParams
+from tests import tiny, toy
+from tests.methods.recording import view
+
+FILE = toy.ROOT / "params/methods/ci_ssod.yaml"
+CLASSES = ("square", "bar")
+
+
+def method(student: nn.Module, **changes: object):
+    one = methods.create(MethodParams.load(FILE).model_copy(update=changes), CLASSES, None)
+    one.networks = nn.ModuleDict(one.modules(student))
+    one.averages = copy.deepcopy(one.networks)
+    return one
+
+
+def step(step: int = 0) -> TrainingStep:
+    labeled = {"labeled": view([1, 2], boxes=2)}
+    return TrainingStep(labeled, {"weak": view([3, 4]), "strong": view([3, 4])}, step=step)
+
+
+@pytest.fixture
+def pair() -> tuple[nn.Module, nn.Module]:
+    return tiny.detector("faster_rcnn", CLASSES).train(), tiny.detector("faster_rcnn", CLASSES).eval()
+
+
+def test_class_weights_learn_beside_the_student(pair: tuple[nn.Module, nn.Module]) -> None:
+    one = method(pair[0], reweight_warm_up_steps=0)
+    losses, logged = one.step(*pair, step(1))
+    assert {"labeled/balance", "unlabeled/balance"} <= set(losses)
+    torch.stack(list(losses.values())).sum().backward()
+    weights = one.networks["balance"].log_weights
+    assert weights.grad is not None and weights.grad.abs().sum() > 0
+    assert one.networks["balance"].matrix.abs().sum() > 0 and logged["class_weight_min"] == pytest.approx(1)
+    plain = method(pair[0], reweight=False)
+    assert not any(name.endswith("balance") for name in plain.step(*pair, step(1))[0])
+
+
+def test_one_stage_detectors_have_no_class_weights() -> None:
+    student = tiny.detector("retinanet", CLASSES)
+    assert "balance" not in method(student).networks
+
+
+def test_thresholds_move_after_their_warm_up(pair: tuple[nn.Module, nn.Module]) -> None:
+    one = method(pair[0], threshold_warm_up_steps=3, candidate_floor=0.0)
+    fixed = one.class_threshold.clone()
+    one.step(*pair, step(2))
+    assert torch.equal(one.class_threshold, fixed) and one.networks["thresholds"].scores.sum() > 0
+    one.step(*pair, step(3))
+    low, high = one.params.threshold_limits
+    assert not torch.equal(one.class_threshold, fixed) and one.class_threshold.min() >= low - 1e-6
+    assert one.class_threshold.max() <= high + 1e-6
+
+
+def test_rare_classes_are_drawn_more_often_and_the_pool_survives_a_kill(
+    pair: tuple[nn.Module, nn.Module], tmp_path: object
+) -> None:
+    pool = toy.pool(tmp_path, labeled=4, unlabeled=4)  # type: ignore[arg-type]
+    one = method(pair[0], labeled_repeat=None, rarity=1.0)
+    assert one.drawn(pool, 0, 100) == (pool.labeled, pool.unlabeled)
+    first, second, *rest = pool.unlabeled
+    one.seen = {first: ([1], [0.5]), second: ([], [])}
+    pool.labels.update({i: torch.tensor([0]) for i in pool.labeled})  # no labeled bar: it is rare
+    _, unlabeled = one.drawn(pool, 100, 100)
+    assert unlabeled.count(first) > 1 and unlabeled.count(second) == 1 and set(rest) <= set(unlabeled)
+    again = method(pair[0], labeled_repeat=None, rarity=1.0)
+    again.load_state_dict(one.state_dict())
+    assert again.drawn(pool, 100, 100)[1] == unlabeled
+    assert method(pair[0], resample=False).redraw_every is None

@@ -1,0 +1,72 @@
+"""SparseDet's step: which regions leave the supervised loss, what joins the strong view's targets."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from scantling import methods
+from scantling.data.loader import TrainingStep
+from scantling.methods import MethodParams
+from scantling.pseudo import COLUMNS
+from scantling.target import Target
+from tests import tiny, toy
+from tests.methods.recording import view
+
+FILE = toy.ROOT / "params/methods/sparsedet.yaml"
+CLASSES = ("a", "b")
+
+
+def method(**changes: object):
+    return methods.create(MethodParams.load(FILE).model_copy(update=changes), CLASSES, None)
+
+
+def boxes_at(*xs: float) -> torch.Tensor:
+    return torch.tensor([[x, 2.0, x + 20, 22.0] for x in xs]).reshape(-1, 4)
+
+
+def test_object_like_regions_without_a_label_leave_the_supervised_loss() -> None:
+    offered = [(boxes_at(0, 30, 31, 60), torch.tensor([0.95, 0.95, 0.9, 0.5]))]
+    truth = [Target.of(boxes_at(0), torch.tensor([0]))]
+    regions, rest = method()._mined(offered, truth, step=0)
+    assert regions[0].tolist() == boxes_at(30).tolist()  # 31 is suppressed by it, but gone from the loss as well
+    assert rest[0].tolist() == boxes_at(0, 60).tolist()
+    regions, rest = method(mine_from_step=5)._mined(offered, truth, step=4)
+    assert len(regions[0]) == 0 and len(rest[0]) == 4
+    assert len(method(mine=False)._mined(offered, truth, step=9)[0][0]) == 0
+
+
+@pytest.mark.parametrize("architecture", tiny.ARCHITECTURES)
+def test_equal_views_agree_and_sides_are_apart(architecture: str) -> None:
+    student = tiny.detector(architecture, CLASSES).train()
+    labeled = {"weak": view([1, 2], boxes=1), "strong": view([1, 2], boxes=1)}
+    one = method(mine_score=0.0, candidate_floor=0.0, unlabeled=True)
+    losses, logged = one.step(student, None, TrainingStep(labeled, {"weak": view([3]), "strong": view([3])}))
+    assert losses["labeled/agreement"].item() == pytest.approx(0, abs=1e-8)
+    assert logged["mined_regions"] > 0
+    assert {name.partition("/")[0] for name in losses} == {"labeled", "unlabeled"}
+    torch.stack(list(losses.values())).sum().backward()
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in student.parameters() if p.requires_grad)
+
+
+def test_without_any_label_only_confident_boxes_teach() -> None:
+    student = tiny.detector("faster_rcnn", CLASSES).train()
+    views = {"weak": view([1]), "strong": view([1])}
+    losses, logged = method(add_score=0.999).step(student, None, TrainingStep(views, {}))
+    assert losses["labeled/class"].item() == losses["labeled/box"].item() == losses["labeled/rpn_class"].item() == 0
+    assert logged["pseudo_boxes"] == 0
+    losses, logged = method(add_score=0.0, mine=False).step(student, None, TrainingStep(views, {}))
+    assert logged["pseudo_boxes"] > 0 and losses["labeled/class"].item() > 0
+
+
+def test_refine_shows_what_would_be_mined(tmp_path: Path) -> None:
+    rows = [
+        {"image_id": 1, "label": 0, "score": score, "x1": x, "y1": 2.0, "x2": x + 20, "y2": 22.0, "spread": 0.1}
+        for x, score in ((0.0, 0.95), (30.0, 0.95), (60.0, 0.5))
+    ]
+    pseudo = pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
+    corners = {"x1": [0.0], "y1": [2.0], "x2": [20.0], "y2": [22.0]}
+    truth = {"image_id": [1], "labeled": [True], "box_id": [3], "label": [0], **corners}
+    refined, aids = method().refine(pseudo, pd.DataFrame(truth))
+    assert refined["ignore"].tolist() == [False, True, False] and aids == {"rows": 3, "mined": 1}
