@@ -346,6 +346,8 @@ NUMBERS = st.integers(-1000, 1000) | st.floats(-1e6, 1e6)
 IDS = st.integers(-(2**63), 2**63 - 1)
 NAMES = st.text(st.characters(min_codepoint=32, exclude_categories=["Cs"], exclude_characters="\x7f"), min_size=1)
 
+FILE_NAMES = NAMES.filter(lambda name: not name.endswith("/"))
+
 
 @st.composite
 def contents(draw: st.DrawFn) -> dict[str, Any]:
@@ -358,7 +360,9 @@ def contents(draw: st.DrawFn) -> dict[str, Any]:
     classes = draw(st.lists(st.tuples(IDS, NAMES), min_size=1, max_size=4, unique_by=(lambda c: c[0], lambda c: c[1])))
     image_ids = draw(st.lists(IDS, max_size=4, unique=True))
     sizes = st.integers(0, 2**31 - 1) | st.none()
-    images = [entry({"id": i, "file_name": draw(NAMES)}, width=sizes, height=sizes, url=st.text()) for i in image_ids]
+    images = [
+        entry({"id": i, "file_name": draw(FILE_NAMES)}, width=sizes, height=sizes, url=st.text()) for i in image_ids
+    ]
     box_ids = draw(st.lists(IDS, max_size=6, unique=True)) if image_ids else []
     flag = st.sampled_from([0, 1, True, False, None])
     polygon = st.lists(st.lists(NUMBERS, max_size=6), max_size=2) | st.just({"counts": "}],[{", "size": [1, 2]})
