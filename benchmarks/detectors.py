@@ -41,6 +41,8 @@ from scantling.augment.views import View, ViewParams
 from scantling.data.loader import Pool
 from scantling.methods import supervised
 
+Clock = Callable[[], float]
+CLOCKS: dict[str, Clock] = {"wall": time.perf_counter, "cpu": time.process_time}
 SKIPPED = 3  # steps before the clock starts: memory, threads, compilation
 DETECTORS = ("faster_rcnn_lite", "retinanet_lite", "fcos_lite", "faster_rcnn_r50", "retinanet_r50", "fcos_r50")
 
@@ -65,7 +67,7 @@ class FilesAsReferences(Dataset[tuple[Tensor, dict[str, Tensor]]]):
 
 
 def references(
-    model: nn.Module, pool: Pool, params: train.TrainingParams, device: str, amp: bool
+    model: nn.Module, pool: Pool, params: train.TrainingParams, device: str, amp: bool, clock: Clock
 ) -> Callable[[int], list[float]]:
     """A loop like that of torchvision's references: forward with losses, finite check, zero, backward, step, rate."""
 
@@ -81,7 +83,7 @@ def references(
         )  # fmt: skip
         stamps = []
         for images, targets in loader:
-            stamps.append(time.perf_counter())
+            stamps.append(clock())
             images = [image.to(device) for image in images]
             targets = [{k: v.to(device) for k, v in t.items()} for t in targets]
             with torch.autocast(device, torch.bfloat16, enabled=amp):
@@ -92,13 +94,19 @@ def references(
             losses.backward()
             optimizer.step()
             schedule.step()
-        return [*stamps, finished(device)]
+        return [*stamps, finished(device, clock)]
 
     return loop
 
 
 def ours(
-    student: nn.Module, pool: Pool, params: train.TrainingParams, views: ViewParams, device: str, work: Path
+    student: nn.Module,
+    pool: Pool,
+    params: train.TrainingParams,
+    views: ViewParams,
+    device: str,
+    work: Path,
+    clock: Clock,
 ) -> Callable[[int], list[float]]:
     """The training that the stages run."""
 
@@ -107,7 +115,7 @@ def ours(
 
         class Clocked(supervised.Method):
             def step(self, *arguments: Any) -> Any:
-                stamps.append(time.perf_counter())
+                stamps.append(clock())
                 return super().step(*arguments)
 
         train.run(
@@ -115,15 +123,15 @@ def ours(
             method=Clocked(supervised.Params(), CLASSES, None), pool=pool, views=views,
             params=params.model_copy(update={"steps": steps}), seed=0, device=device, work=work, what="train",
         )  # fmt: skip
-        return [*stamps, finished(device)]
+        return [*stamps, finished(device, clock)]
 
     return loop
 
 
-def finished(device: str) -> float:
+def finished(device: str, clock: Clock) -> float:
     if device.startswith("cuda"):
         torch.cuda.synchronize()
-    return time.perf_counter()
+    return clock()
 
 
 class OurTrunk(nn.Module):
@@ -210,7 +218,7 @@ def pairs(
 
 def compare(name: str, arguments: argparse.Namespace, pool: Pool, folder: Path) -> None:
     params: Any = detectors.DetectorParams.load(ROOT / f"params/detectors/{name}.yaml")
-    px, device = arguments.image, arguments.device
+    px, device, clock = arguments.image, arguments.device, CLOCKS[arguments.clock]
     backbone = params.backbone
     if backbone.name.startswith("res"):  # a file, since nothing is frozen in a random start
         weights = folder / f"{backbone.name}.pth"
@@ -230,8 +238,8 @@ def compare(name: str, arguments: argparse.Namespace, pool: Pool, folder: Path) 
     })  # fmt: skip
     view = View(short_px=(px, px), long_px=px, flip_horizontal=0.5)
     views = ViewParams(labeled=view, weak=view, strong=view)
-    reference = references(torchvisions(params, student), pool, training, device, arguments.amp)
-    own = ours(student, pool, training, views, device, folder / "work")
+    reference = references(torchvisions(params, student), pool, training, device, arguments.amp, clock)
+    own = ours(student, pool, training, views, device, folder / "work", clock)
     ratios = []
     for theirs, mine in pairs(reference, own, arguments.steps, arguments.repeats):
         ratios.append(theirs / mine)
@@ -251,6 +259,12 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1, help="of torch")
     parser.add_argument("--workers", type=int, default=0, help="loader processes of either side")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument(
+        "--clock",
+        choices=CLOCKS,
+        default="wall",
+        help="cpu: processor time, for a machine shared with others (workers 0)",
+    )
     parser.add_argument("--bf16", action="store_true", help="ours under autocast")
     parser.add_argument("--amp", action="store_true", help="torchvision's under autocast")
     parser.add_argument("--compile", action="store_true", help="ours compiled")

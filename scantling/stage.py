@@ -29,8 +29,18 @@ from scantling.params import Params, ParamsError
 PACKAGES = ("torch", "torchvision", "numpy", "pandas", "pyarrow", "pycocotools")
 
 
+LINE = 2000  # characters, the longest line of a message
+
+
 class BadInput(ValueError):
     """The user's files cannot be used as they are; the text names the file, the value and the remedy."""
+
+    def __init__(self, text: str):
+        # a value in a damaged file can be as long as the file
+        cut = [
+            line if len(line) <= LINE else f"{line[: LINE // 2]} ... {line[-LINE // 2 :]}" for line in text.split("\n")
+        ]
+        super().__init__("\n".join(cut))
 
 
 class Stopped(RuntimeError):
@@ -77,12 +87,21 @@ def call(function: Callable[..., None], values: dict[str, Any]) -> None:
     distributed.barrier()  # nothing is published before all have done their part
     if distributed.is_first():
         _write_provenance(fresh / "provenance.json", function, values, inputs, time.time() - started)
-        shutil.rmtree(out, ignore_errors=True)
-        os.replace(fresh, out)
+        _publish(fresh, out)
     else:
         shutil.rmtree(fresh, ignore_errors=True)
     distributed.finish()
     log.line(f"{function.__name__} {out}: done in {time.time() - started:.1f} s")
+
+
+def _publish(fresh: Path, out: Path) -> None:
+    """`fresh` becomes `out`; a kill at any moment leaves the old folder, none or the new one, never a part of one."""
+    old = out.with_name(f".{out.name}.old.part")
+    shutil.rmtree(old, ignore_errors=True)
+    if out.exists():
+        os.replace(out, old)
+    os.replace(fresh, out)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def digest(path: Path) -> str:

@@ -31,6 +31,9 @@ def prepare(data: DataParams, out: Path) -> None:
     found.refuse(data.name)
     for subset, count in checked.facts["counts"].items():
         log.line(f"{one_line(subset)}: {count['images']} images, {count['boxes']} boxes")
+    repaired = sum(problem.count for problem in found if problem.level == "repair")
+    size = f"{len(checked.images)} images, {len(checked.boxes)} boxes, {len(checked.classes)} classes"
+    log.line(f"{data.name}: {size}; {repaired} repaired")
     index.save(checked, out)
     page.write(checked, found, out / "check.html")
 

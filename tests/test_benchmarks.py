@@ -64,7 +64,7 @@ def test_the_benchmark_of_prepare_runs(tmp_path: Path) -> None:
     assert re.search(r"coco: 200 images, 2,000 boxes, 1\.\d MB of JSON", done.stdout)
     assert re.search(r"prepare over json\.load: median time \d+\.\d\d, median peak memory \d+\.\d\d", done.stdout)
     for protocol in ("full", "percent_10"):
-        assert re.search(rf"split {protocol}: \d+\.\d s, \d+ MiB", done.stdout)
+        assert re.search(rf"split {protocol}: \d+\.\d s \(processor \d+\.\d s\), \d+ MiB", done.stdout)
     assert list(tmp_path.iterdir()) == []  # nothing is left
 
 

@@ -5,12 +5,15 @@ A protocol is a class of parameters and a function (Truth, parameters, fold) -> 
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal, Self
 
 import numpy as np
 
-from scantling.data.index import XYXY, Index
+from scantling.data import split
+from scantling.data.index import BOX_COLUMNS, XYXY, Index
 from scantling.data.order import grouped
 from scantling.params import Params
 from scantling.stage import BadInput
@@ -79,6 +82,20 @@ class Truth:
             usable &= ~out[rows]
         row = rows[usable]
         return cls(index, images, in_train, boxes["box_id"][row], boxes["label"][row], at[row], row, rows, dropped)
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of what splits are made of: classes, and the images and boxes of subsets train and unlabeled, by id."""
+        images, boxes = self.index.images, self.index.boxes
+        assert boxes is not None
+        seen = hashlib.sha256("\n".join(self.index.classes).encode())
+        place = positions(images.image_id.to_numpy(), self.images)
+        split.update(seen, "in_train", self.in_train)
+        for name in ("image_id", "file_name", "width", "height"):
+            split.update(seen, name, images[name].to_numpy()[place])
+        for name in BOX_COLUMNS:
+            split.update(seen, name, boxes[name].to_numpy()[self.rows])
+        return seen.hexdigest()
 
     @property
     def train(self) -> np.ndarray:

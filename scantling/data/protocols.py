@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,8 +12,8 @@ import pandas as pd
 
 from scantling import log
 from scantling.data import external, imbalanced, nested, semi, sparse, split, stratified
-from scantling.data.choice import Choice, ProtocolParams, Truth, mask, positions
-from scantling.data.index import BOX_COLUMNS, XYXY, Index
+from scantling.data.choice import Choice, ProtocolParams, Truth, mask
+from scantling.data.index import XYXY, Index
 from scantling.params import ParamsError, check, read
 from scantling.stage import BadInput
 
@@ -80,12 +79,17 @@ def make(index: Index, params: Any, fold: int) -> tuple[pd.DataFrame, dict[str, 
     """
     if fold < 0:
         raise BadInput(f"--fold {fold}: must not be negative; give 0, 1, 2, ...")
-    truth = Truth.of(index, difficult=params.voc_difficult == "keep")
+    return of(Truth.of(index, difficult=params.voc_difficult == "keep"), params, fold)
+
+
+def of(truth: Truth, params: Any, fold: int) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """As make; for many splits of one index, which then is sorted and hashed once."""
     choice = PROTOCOLS[params.protocol].choose(truth, params, fold)
     rows = _rows(truth, choice)
     facts = _facts(truth, choice, params, fold)
-    _refuse(index.name, params, facts, np.bincount(truth.label[truth.of_train], minlength=len(index.classes)))
-    return rows, {**facts, "source_sha256": _source_hash(truth), "sha256": split.content_hash(rows)}
+    present = np.bincount(truth.label[truth.of_train], minlength=len(truth.index.classes))
+    _refuse(truth.index.name, params, facts, present)
+    return rows, {**facts, "source_sha256": truth.sha256, "sha256": split.content_hash(rows)}
 
 
 def _rows(truth: Truth, choice: Choice) -> pd.DataFrame:
@@ -157,17 +161,3 @@ def _refuse(name: str, params: Any, facts: dict[str, Any], of_train: np.ndarray)
         raise BadInput(f"{what} keeps no box of class {shown}; keep more or set `allow_missing_class: true`")
     if missing:
         log.line(f"warning: {what} keeps no box of class {shown}; it cannot be learned")
-
-
-def _source_hash(truth: Truth) -> str:
-    """SHA-256 of what the split was made of: classes, images and boxes of subsets train and unlabeled, by id."""
-    index, boxes = truth.index, truth.index.boxes
-    assert boxes is not None
-    seen = hashlib.sha256("\n".join(index.classes).encode())
-    place = positions(index.images.image_id.to_numpy(), truth.images)
-    split.update(seen, "in_train", truth.in_train)
-    for name in ("image_id", "file_name", "width", "height"):
-        split.update(seen, name, index.images[name].to_numpy()[place])
-    for name in BOX_COLUMNS:
-        split.update(seen, name, boxes[name].to_numpy()[truth.rows])
-    return seen.hexdigest()

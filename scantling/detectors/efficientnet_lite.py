@@ -84,10 +84,10 @@ class Block(nn.Module):
         self.project = ConvNorm(wide, outputs, 1, stride=1, groups=1, train_affine=train_affine)
 
     def forward(self, x: Tensor, valid: Tensor | None) -> Tensor:
-        y = x if self.expand is None else F.relu6(self.expand(x))
+        y = x if self.expand is None else F.relu6(self.expand(x), inplace=True)
         if valid is not None:
             y = y * valid
-        y = self.project(F.relu6(self.depthwise(y)))
+        y = self.project(F.relu6(self.depthwise(y), inplace=True))
         return x + y if self.sums else y
 
 
@@ -129,7 +129,7 @@ class EfficientNetLite0(nn.Module):
     def forward(self, x: Tensor, sizes: Sequence[tuple[int, int]]) -> list[Tensor]:
         """Features of (B, 3, H, W), zero beyond the B `sizes` (height, width) in pixels."""
         width, ragged = x.shape[-1], is_ragged(x, sizes)
-        x, features = F.relu6(self.stem(x)), []
+        x, features = F.relu6(self.stem(x), inplace=True), []
         valid = valid_cells(x, sizes, width // x.shape[-1]) if ragged else None
         for i, block in enumerate(self.blocks):
             before = x.shape[-1]

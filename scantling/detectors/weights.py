@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -80,7 +81,9 @@ def _load_torch(path: Path) -> Any:
             raise ValueError("compressed; torch.save does not compress")
         if sum(e.file_size for e in entries) > path.stat().st_size:
             raise ValueError("says that it holds more than its size")
-    return torch.load(path, map_location="cpu", weights_only=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what it has to say of odd files; an error says it in a sentence
+        return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def _existing(path: str | Path, expected: str) -> Path:

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scantling.data import imbalanced, nested, protocols, semi, sparse, split, stratified
-from scantling.data.choice import floor_share, positions
+from scantling.data.choice import Truth, floor_share, positions
 from scantling.data.index import IMAGE_LABEL_COLUMNS, XYXY, Index, table
 from scantling.params import ParamsError
 from scantling.stage import BadInput
@@ -146,6 +146,17 @@ def test_the_order_of_the_rows_does_not_matter(name: str, index: Index, fold: in
     else:
         pd.testing.assert_frame_equal(found[0], again[0])
         assert json.dumps(found[1]) == json.dumps(again[1])
+
+
+def test_one_truth_serves_many_splits() -> None:
+    index = index_of(
+        {"image_id": range(30)}, {"box_id": range(90), "image_id": np.arange(90) % 29, "label": [0, 1, 2] * 30}
+    )
+    truth = Truth.of(index, difficult=False)
+    for name in sorted(set(EVERY) - {"imbalanced", "transfer"}):
+        rows, facts = protocols.of(truth, EVERY[name], 1)
+        again, same = protocols.make(index, EVERY[name], 1)
+        assert rows.equals(again) and facts == same, name
 
 
 @pytest.mark.parametrize("name", sorted(set(EVERY) - {"full", "keep1", "transfer"}))

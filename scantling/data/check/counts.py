@@ -13,13 +13,15 @@ from scantling.data.check.boxes import chunks
 SIDE_STEPS = 16  # bins an octave of the box sides
 SIDE_BINS = 16 * SIDE_STEPS  # 2^-2 .. 2^14 pixels; what is beyond is counted in the outermost
 SIDE_START = -2  # log2 of the first edge
+COCO_AREAS = (32**2, 96**2)  # px: where small ends and large begins in COCO's evaluation
 MOST_BOXES = 4096  # of the histogram of boxes an image; what is beyond is counted in the last
 
 
 @dataclass(frozen=True)
 class Counts:
     """Per subset (S, in the order of the table): images, boxes, crowd (S,); classes (S, C), crowds left out; sides
-    (S, SIDE_BINS): the square root of the box area; on_image (S, MOST_BOXES): images with that many boxes."""
+    (S, SIDE_BINS): the square root of the box area; ranges (S, 3): boxes of an area below 32^2, 96^2 and above, as COCO
+    divides them; on_image (S, MOST_BOXES): images with that many boxes."""
 
     subsets: tuple[str, ...]
     images: np.ndarray
@@ -27,6 +29,7 @@ class Counts:
     crowd: np.ndarray
     classes: np.ndarray
     sides: np.ndarray
+    ranges: np.ndarray
     on_image: np.ndarray
 
     def facts(self, classes: tuple[str, ...]) -> dict[str, Any]:
@@ -59,14 +62,16 @@ def count(images: pd.DataFrame, boxes: pd.DataFrame, at: np.ndarray, classes: in
     subset, names = pd.factorize(images.subset)
     s = len(names)
     per_class, sides = np.zeros(s * classes, np.int64), np.zeros(s * SIDE_BINS, np.int64)
-    crowds = np.zeros(s, np.int64)
+    crowds, ranges = np.zeros(s, np.int64), np.zeros(s * 3, np.int64)
     columns = {c: boxes[c].to_numpy() for c in ("label", "crowd", "x1", "y1", "x2", "y2")}
     for rows in chunks(len(boxes)):
         label, crowd, x1, y1, x2, y2 = (columns[c][rows] for c in columns)
         of = subset[at[rows]]
         crowds += np.bincount(of[crowd], minlength=s)
         per_class += np.bincount(of[~crowd] * classes + label[~crowd], minlength=s * classes)
-        octave = np.log2(np.maximum((x2 - x1) * (y2 - y1), 2.0**-40)) / 2 - SIDE_START
+        area = (x2 - x1) * (y2 - y1)
+        ranges += np.bincount(of * 3 + np.digitize(area, COCO_AREAS), minlength=s * 3)
+        octave = np.log2(np.maximum(area, 2.0**-40)) / 2 - SIDE_START
         bins = np.clip(octave * SIDE_STEPS, 0, SIDE_BINS - 1).astype(np.int64)
         sides += np.bincount(of * SIDE_BINS + bins, minlength=s * SIDE_BINS)
     per_image = np.bincount(at, minlength=len(images))
@@ -78,5 +83,6 @@ def count(images: pd.DataFrame, boxes: pd.DataFrame, at: np.ndarray, classes: in
         crowd=crowds,
         classes=per_class.reshape(s, classes),
         sides=sides.reshape(s, SIDE_BINS),
+        ranges=ranges.reshape(s, 3),
         on_image=on_image.reshape(s, MOST_BOXES),
     )

@@ -11,12 +11,11 @@ from html import escape
 
 import numpy as np
 
-from scantling.data.check.counts import MOST_BOXES, SIDE_START, SIDE_STEPS, Counts
+from scantling.data.check.counts import COCO_AREAS, MOST_BOXES, SIDE_START, SIDE_STEPS, Counts
 
 CURVES = 5  # subsets drawn; as many colors has the style
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 360, 190, 34, 8, 10, 34  # SVG units
 MOST_POINTS = 240  # of a curve over the classes
-COCO_SIDES = (32, 96)  # px: what COCO's evaluation calls small ends and large begins
 PER_OCTAVE = 4  # bins of the box sizes
 UNIT_BINS = 40  # boxes an image that have a bin each; with more, bins double
 
@@ -37,21 +36,20 @@ def figures(counts: Counts) -> list[Figure]:
     if not shown:
         return []
     names = [counts.subsets[s] for s in shown]
-    made = [_sides(names, counts.sides[shown]), _on_image(names, counts.on_image[shown])]
+    made = [_sides(names, counts.sides[shown], counts.ranges[shown].sum(0)), _on_image(names, counts.on_image[shown])]
     return made + ([_classes(counts.classes.sum(0))] if counts.classes.shape[1] > 1 else [])
 
 
-def _sides(names: Sequence[str], sides: np.ndarray) -> Figure:
+def _sides(names: Sequence[str], sides: np.ndarray, ranges: np.ndarray) -> Figure:
     """Share of boxes by the square root of their area."""
     bins = sides.reshape(len(sides), -1, SIDE_STEPS // PER_OCTAVE).sum(2)
     used = np.flatnonzero(bins.sum(0))
     first, last = used[0] // PER_OCTAVE * PER_OCTAVE, -(-(used[-1] + 1) // PER_OCTAVE) * PER_OCTAVE  # whole octaves
     octaves = range(SIDE_START + first // PER_OCTAVE, SIDE_START + last // PER_OCTAVE + 1)
     ticks = [((e - octaves[0]) * PER_OCTAVE, f"{2.0**e:g}") for e in octaves[:: 1 + len(octaves) // 9]]
-    marks = [(np.log2(s) - octaves[0]) * PER_OCTAVE for s in COCO_SIDES if octaves[0] < np.log2(s) < octaves[-1]]
-    total = np.cumsum(sides.sum(0))
-    below = [total[int((np.log2(side) - SIDE_START) * SIDE_STEPS) - 1] / total[-1] for side in COCO_SIDES]
-    small, medium, large = below[0], below[1] - below[0], 1 - below[1]
+    limits = [np.log2(area) / 2 for area in COCO_AREAS]
+    marks = [(limit - octaves[0]) * PER_OCTAVE for limit in limits if octaves[0] < limit < octaves[-1]]
+    small, medium, large = ranges / ranges.sum()
     note = f"{small:.0%} small, {medium:.0%} medium, {large:.0%} large by COCO's limits of 32 and 96 px (dotted)"
     svg = _steps(bins[:, first:last], ticks, "side of a square as large as the box, px", "box sizes", marks)
     return Figure("Box sizes", note, svg, _legend(names))
