@@ -36,6 +36,9 @@ RUN_BY = {
     "dvc exp run -S params/evaluate.yaml:subset=val": "tests/pipeline/test_reading.py::test_metrics_show_and_diff",
     PREPARE: "tests/test_docs.py::test_own_data_as_the_docs_say",
     "python -m scantling.describe results/split/digits-percent_10-f1": "tests/test_describe.py::test_it_says_what_is",
+    "python benchmarks/teacher_student.py --repeats 7 --steps 3": (
+        "tests/test_benchmarks.py::test_a_teacher_student_step_against_its_parts"
+    ),
     "python benchmarks/splits.py": "tests/test_docs.py::test_the_benchmark_of_splits_runs",
     **dict.fromkeys(
         (

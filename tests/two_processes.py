@@ -39,7 +39,7 @@ RUNS["in parts"] = (toy.ROOT / "params/methods/soft_teacher.yaml", "faster_rcnn"
 SGD = {"optimizer": {"name": "sgd", "learning_rate": 0.02}}
 
 
-def train_one(pool: Any, work: Path, file: Path, architecture: str, steps: int = 3, **changes: Any) -> train.Training:
+def train_one(pool: Any, work: Path, file: Path, architecture: str, steps: int = 2, **changes: Any) -> train.Training:
     low: dict[str, Any] = {
         k: 0.005 for k, v in battery.params_of(file) if k.endswith(("score", "floor")) and v is not None
     }
@@ -58,7 +58,7 @@ def train_one(pool: Any, work: Path, file: Path, architecture: str, steps: int =
 
 
 def equal(folder: Path, out: Path) -> None:
-    """Every method on every detector: weights and history after three steps, and pseudo labels.
+    """Every method on every detector: weights and history after two steps, and pseudo labels.
 
     Of the two labeled images one has no box, so that in each step one process has none.
     """

@@ -1,8 +1,7 @@
 """RoIAlign (He 2017): a square of features for each region.
 
-torchvision's CPU kernel is quick forward and slow backward (0.09 s of a 0.35 s training step of the small detector).
-Its bilinear weights are products of one factor per axis, so two matrix products do the same; they are used where
-gradients are wanted on small maps.
+torchvision's CPU kernel is slow, backward above all (0.09 s of a 0.35 s training step of the small detector). Its
+bilinear weights are products of one factor per axis, so two matrix products do the same; they are used on small maps.
 
 Shapes: R RoIs, B images, H x W cells of a level, K cells of a side of the pooled square, S sampling points per cell.
 """
@@ -15,7 +14,9 @@ import torch
 from torch import Tensor
 from torchvision.ops import roi_align
 
-SMALL_MAP = 2048  # cells; above, the products (which touch the whole map for each RoI) cost more than the kernel
+# cells; above, the products (which touch the whole map for each RoI) cost more than the kernel: with a backward pass,
+# and without (there a 20 x 20 map costs about half of the kernel's time, a 24 x 24 one as much)
+SMALL_MAP, SMALL_MAP_FORWARD = 2048, 400
 
 
 def pool(
@@ -40,9 +41,10 @@ def pool(
     pooled = boxes.new_zeros((len(boxes), features[0].shape[1], cells, cells))
     for i, stride in enumerate(strides):
         rows = torch.where(levels == i)[0]
-        small = features[i].shape[-2] * features[i].shape[-1] <= SMALL_MAP
         learning = torch.is_grad_enabled() and features[i].requires_grad
-        if learning and small and sampling_ratio > 0 and features[i].device.type == "cpu":
+        limit = SMALL_MAP if learning else SMALL_MAP_FORWARD
+        small = features[i].shape[-2] * features[i].shape[-1] <= limit
+        if small and sampling_ratio > 0 and features[i].device.type == "cpu":
             part = align_small(
                 features[i], boxes[rows], images[rows], 1 / stride, cells=cells, points=sampling_ratio, aligned=aligned
             )
