@@ -9,6 +9,7 @@ from typing import Literal
 import pandas as pd
 from pydantic import Field, field_validator
 
+from scantling.data.images import MAX_MEGAPIXELS
 from scantling.data.index import BOX_COLUMNS, IMAGE_LABEL_COLUMNS, table
 from scantling.data.problems import Action, check_policy
 from scantling.params import Params
@@ -26,8 +27,12 @@ class SourceParams(Params):
     watch: str | None = Field(None, description="file or folder whose change makes the data set stale, else `root`")
     val_share: float = Field(0.0, ge=0, le=0.9)
     test_share: float = Field(0.0, ge=0, le=0.9)
-    verify: Literal["decode", "header", "none"] = "decode"
-    max_megapixels: float = Field(250.0, gt=0, description="larger images are not opened: a small file can hold them")
+    verify: Literal["decode", "header", "none"] = Field(
+        "decode", description="decode: every pixel; header: sizes; none: no image file is opened or asked for"
+    )
+    max_megapixels: float = Field(
+        250.0, gt=0, le=MAX_MEGAPIXELS, description="larger images are not decoded: a small file can hold them"
+    )
     record_mtime: bool = False
     problems: dict[str, Action] = Field({}, description="what happens to which kind of problem, see data/problems.py")
 
