@@ -54,9 +54,10 @@ class State:
         self.method.load_state_dict(saved["method"])
 
     def save(self, work: Path) -> None:
-        """The first process writes; the state of the others is the same."""
+        """All processes call this; the first one writes, as the state of the others is the same."""
+        packed = self.pack()  # in all of them: a method may put together what each has
         if distributed.is_first():
-            checkpoint.save_state(work, self.step, self.pack())
+            checkpoint.save_state(work, self.step, packed)
 
     def load(self, work: Path, device: str) -> None:
         """Go on from what a killed run left in `work`, if there is anything."""

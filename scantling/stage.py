@@ -29,8 +29,18 @@ from scantling.params import Params, ParamsError
 PACKAGES = ("torch", "torchvision", "numpy", "pandas", "pyarrow", "pycocotools")
 
 
+LINE = 2000  # characters, the longest line of a message
+
+
 class BadInput(ValueError):
     """The user's files cannot be used as they are; the text names the file, the value and the remedy."""
+
+    def __init__(self, text: str):
+        # a value in a damaged file can be as long as the file
+        cut = [
+            line if len(line) <= LINE else f"{line[: LINE // 2]} ... {line[-LINE // 2 :]}" for line in text.split("\n")
+        ]
+        super().__init__("\n".join(cut))
 
 
 class Stopped(RuntimeError):

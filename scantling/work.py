@@ -4,20 +4,32 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from scantling import distributed
 from scantling.params import Params
-from scantling.stage import digest
+from scantling.stage import device, digest
 
 ROOT = Path("work")
 
 
 def folder(stage: str, **decides: Any) -> Path:
-    """work/<stage>/<hash> of parameters, input files (their content) and the code; another value, another folder."""
+    """work/<stage>/<hash> of what decides the result; another value, another folder.
+
+    That is the parameters, the input files (their content), the code, and of the machine what changes the bits: torch,
+    the kind of device, the number of threads. Not the number of processes: the result is the same up to rounding, and
+    a cluster may give back fewer of them.
+    """
     seen = hashlib.sha256()
+    decides |= {
+        "torch": metadata.version("torch"),
+        "device": device().partition(":")[0],
+        "threads": os.environ.get("SCANTLING_THREADS", "1"),
+    }
     for name, value in sorted(decides.items()):
         if isinstance(value, Params):
             text = json.dumps(value.resolved(), sort_keys=True)

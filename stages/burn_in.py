@@ -32,8 +32,10 @@ def burn_in(
     out: Path,
 ) -> None:
     data = tables.load(index, truth=False)
+    backbone = Path(str(detector.backbone.weights))  # or `package`, which the pins decide
     keep = work.folder(
         "burn_in",
+        backbone=backbone if backbone.is_file() else None,
         images=index / "images.parquet",
         data=index / "data.json",
         split=split / "split.parquet",

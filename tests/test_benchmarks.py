@@ -77,3 +77,14 @@ def test_detectors_against_torchvision() -> None:
     assert done.returncode == 0, done.stderr
     for name in ("faster_rcnn_lite", "retinanet_lite", "fcos_lite"):
         assert re.search(rf"{name}: images/s over torchvision's: median \d", done.stdout)
+
+
+def test_a_teacher_student_step_against_its_parts() -> None:
+    small = ["--image", "64", "--batch", "1", "--steps", "1", "--repeats", "1"]
+    done = subprocess.run(
+        [sys.executable, "benchmarks/teacher_student.py", *small],
+        cwd=ROOT, env={"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"step over student on both halves and teacher: \d", done.stdout)
+    assert re.search(r"cached step over the live one: 0\.\d", done.stdout)

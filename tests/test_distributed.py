@@ -65,12 +65,14 @@ def test_two_processes_are_one_with_twice_the_batch(tmp_path: Path) -> None:
     one.mkdir(parents=True)
     two_processes.equal(tmp_path / "one", one)
     labeling = 0
-    for file, architecture in two_processes.PAIRS:
-        name = f"{file.stem}-{architecture}"
+    for name in two_processes.RUNS:
         for role in ("student", "teacher"):
             assert_alike(one / f"{name}-{role}.safetensors", two / f"{name}-{role}.safetensors")
         alone, shared = (pd.read_csv(out / f"{name}.csv").drop(columns=MEASURED) for out in (one, two))
-        pd.testing.assert_frame_equal(alone, shared, rtol=1e-4, atol=1e-6)
+        losses = [c for c in alone if "/" in c or c in ("step", "loss", "learning_rate", "pseudo_boxes")]
+        pd.testing.assert_frame_equal(alone[losses], shared[losses], rtol=1e-4, atol=1e-6)
+        # the rest may be means over what a process happens to have: its log is the mean of these means
+        pd.testing.assert_frame_equal(alone, shared, rtol=0.1, atol=0.02)
         labeling += alone.get("pseudo_boxes", pd.Series([0.0])).max() > 1
     assert labeling >= 4, "the comparison must see methods that label"
     assert (one / "labels.parquet").read_bytes() == (two / "labels.parquet").read_bytes()

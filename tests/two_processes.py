@@ -29,7 +29,13 @@ from tests.methods import test_battery as battery
 VIEWS = ViewParams.model_validate(
     toy.VIEWS.model_dump() | {"strong": {"short_px": [64, 64], "long_px": 96, "gray": 0.5}}
 )
-PAIRS = [(file, architecture) for file in battery.FILES for architecture in tiny.ARCHITECTURES]
+RUNS: dict[str, tuple[Path, str, dict[str, Any]]] = {
+    f"{file.stem}-{architecture}": (file, architecture, {})
+    for file in battery.kinds()
+    for architecture in tiny.ARCHITECTURES
+}
+PARTS = {"accumulate": 2, "labeled_per_step": 4}
+RUNS["in parts"] = (toy.ROOT / "params/methods/soft_teacher.yaml", "faster_rcnn", PARTS)
 SGD = {"optimizer": {"name": "sgd", "learning_rate": 0.02}}
 
 
@@ -44,7 +50,7 @@ def train_one(pool: Any, work: Path, file: Path, architecture: str, steps: int =
     student = tiny.detector(architecture)
     average = copy.deepcopy(student)
     labeler = average if method.params.teacher == "ema" else battery.labeler_of(method, architecture)
-    settings = SGD | {"labeled_per_step": 4, "unlabeled_per_step": 4, "checkpoint_every_steps": 100} | changes
+    settings = SGD | {"labeled_per_step": 2, "unlabeled_per_step": 4, "checkpoint_every_steps": 100} | changes
     return train.run(
         student=student, average=average, labeler=labeler, method=method, pool=pool, views=VIEWS,
         params=toy.training(steps, **settings), seed=3, device="cpu", work=work, what=f"{file.stem} {architecture}",
@@ -52,14 +58,17 @@ def train_one(pool: Any, work: Path, file: Path, architecture: str, steps: int =
 
 
 def equal(folder: Path, out: Path) -> None:
-    """Every method on every detector: weights and history after three steps."""
-    pool = toy.pool(folder)
-    for file, architecture in PAIRS:
-        trained = train_one(pool, folder / "w" / architecture, file, architecture)
+    """Every method on every detector: weights and history after three steps, and pseudo labels.
+
+    Of the two labeled images one has no box, so that in each step one process has none.
+    """
+    pool = toy.pool(folder, labeled=2, unlabeled=6)
+    for name, (file, architecture, changes) in RUNS.items():
+        trained = train_one(pool, folder / "w" / architecture, file, architecture, **changes)
         for role, model in (("student", trained.student), ("teacher", trained.teacher)):
             tensors = {k: v.contiguous() for k, v in model.state_dict().items()}
-            save_file(tensors, out / f"{file.stem}-{architecture}-{role}.safetensors")
-        trained.history.to_csv(out / f"{file.stem}-{architecture}.csv", index=False)
+            save_file(tensors, out / f"{name}-{role}.safetensors")
+        trained.history.to_csv(out / f"{name}.csv", index=False)
     labels(folder, out)
 
 

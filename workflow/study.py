@@ -97,7 +97,7 @@ def _add(table: dict[str, Any], axes: dict[str, Any], block: Block, study: Path)
         for detector, seed in itertools.product(axes["detectors"], axes["seeds"]):
             stem = f"{split_key}-{detector}-{training}"
             start = {"data": data, "split_key": split_key, "detector": detector, "training": training, "seed": seed}
-            table["burn_ins"].setdefault(f"{stem}-s{seed}", start)
+            table["burn_ins"].setdefault(f"{stem}-s{seed}", {**start, "backbone": _backbone(detector, study)})
             for method in block.methods:
                 module = modules[method]
                 more = {"split": split, "fold": fold, "burn_in": f"{stem}-s{seed}", "module": module}
@@ -182,6 +182,12 @@ def _module(method: str, study: Path) -> str:
             f"params/methods/{method}.yaml: `method` = {module!r}: there is no such method; there are {there}"
         )
     return str(module)
+
+
+def _backbone(detector: str, study: Path) -> str:
+    """The file of backbone weights that a detector names; else the script, which is a dep anyway."""
+    weights = (_content("detectors", detector, study).get("backbone") or {}).get("weights")
+    return str(weights) if isinstance(weights, str) and weights != "package" else "stages/burn_in.py"
 
 
 def base_of(module: str) -> str:

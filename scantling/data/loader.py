@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -219,6 +220,11 @@ class _Requests:
             before += len(ids)
 
 
+def _deaf(worker: int) -> None:
+    """SIGTERM to all processes of a job is for the training, which ends its workers itself when its state is saved."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
 def training_steps(
     pool: Pool,
     params: ViewParams,
@@ -252,5 +258,6 @@ def training_steps(
             collate_fn=partial(_collate_step, views_on=views_on),
             pin_memory=torch.cuda.is_available(),
             persistent_workers=False,
+            worker_init_fn=_deaf,
         )
     )

@@ -89,13 +89,15 @@ class ResNet(nn.Module):
         return self.layer1, self.layer2, self.layer3, self.layer4
 
     def forward(self, x: Tensor, sizes: Sequence[tuple[int, int]]) -> list[Tensor]:
-        """Features of (B, 3, H, W), those of an image as without the padding around it (learned statistics apart).
+        """Features of (B, 3, H, W), those of an image as if it were alone in its batch (learned statistics apart).
 
-        The papers' code lets the norms' shifts in from beyond an image of B `sizes` (height, width), as if seen there.
+        As in the papers' code an image of B `sizes` (height, width) has a zero border up to multiples of 32 pixels, and
+        the norms' shifts make something of it. What lies beyond, because other images are larger, is held at zero.
         """
-        width = x.shape[-1]
-        limits = torch.as_tensor(sizes, device=x.device) if is_ragged(x, sizes) else None
-        masks: dict[int, Tensor] = {}  # stride -> cells that hold a part of the image
+        width, multiple = x.shape[-1], self.strides[-1]
+        canvas = [(-(-h // multiple) * multiple, -(-w // multiple) * multiple) for h, w in sizes]
+        limits = torch.as_tensor(canvas, device=x.device) if is_ragged(x, canvas) else None
+        masks: dict[int, Tensor] = {}  # stride -> cells of the image and its border
 
         def held(y: Tensor) -> Tensor:
             if limits is None:

@@ -134,6 +134,7 @@ class Method(soft_teacher.Method):
         return labeled.tolist(), unlabeled.tolist()
 
     def state_dict(self) -> dict[str, Any]:
+        self.seen = distributed.joined(self.seen)
         ids = sorted(self.seen)
         pooled = {"ids": ids, "classes": [self.seen[i][0] for i in ids], "margins": [self.seen[i][1] for i in ids]}
         return {"pool": pooled, "class_threshold": self.class_threshold}

@@ -49,7 +49,11 @@ class Method:
         return {}
 
     def state_dict(self) -> dict[str, Any]:
-        """What else a step changes (statistics, thresholds): tensors, numbers, strings, and lists and dicts of them."""
+        """What else a step changes (statistics, thresholds): tensors, numbers, strings, and lists and dicts of them.
+
+        Of several processes all are asked and the first one's answer is kept: what each has of its own is put together
+        here (`distributed.joined`).
+        """
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -15,6 +15,7 @@ from torchvision.ops import box_iou
 from scantling.data import digits, formats
 from scantling.data.check import check
 from scantling.data.formats import DataParams
+from scantling.data.problems import Findings
 from scantling.params import ParamsError
 from scantling.stage import digest
 
@@ -111,10 +112,11 @@ def test_the_unlabeled_share_has_images_and_no_boxes(tmp_path: Path) -> None:
 def test_what_is_written_passes_the_check(tmp_path: Path) -> None:
     digits.write(changed(unlabeled_share=0.5), tmp_path)
     params = DataParams.load("params/data/digits.yaml").model_copy(update={"root": str(tmp_path)})
-    index, problems = check(formats.read(params), params)
+    found = Findings(params.problems)
+    index = check(formats.read(params, found), params, found)
     assert index.classes == ("zero", "one", "two", "three")
     assert index.images.subset.value_counts().to_dict() == {"train": 3, "unlabeled": 3, "val": 2, "test": 2}
-    assert {p.kind for p in problems} <= {"class without a box in train"}
+    assert {p.kind for p in found} <= {"class_without_boxes"}
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from scantling.data import index as indices
 from scantling.data.index import BOX_COLUMNS, IMAGE_COLUMNS, Index, table
+from scantling.stage import BadInput
 
 
 @pytest.mark.parametrize("images", [0, 3])
@@ -37,3 +39,31 @@ def test_without_the_truth_the_boxes_stay_closed(tmp_path: Path) -> None:
     indices.save(Index("a", Path("."), (), (), frame, boxes, {}), tmp_path)
     (tmp_path / "boxes.parquet").unlink()
     assert indices.load(tmp_path, truth=False).boxes is None
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("width", 2**32 + 40, r"`width` = 4294967336 is out of range; correct it"),
+        ("height", -(2**31) - 1, r"`height` = -2147483649 is out of range"),
+        ("image_id", 2**70, r"a number is too large"),
+        ("file_name", "half \ud800.jpg", r"half \\ud800.jpg.*: a name that is no text"),
+    ],
+)
+def test_what_a_column_cannot_hold_is_refused_and_not_bent(column: str, value: object, message: str) -> None:
+    row = dict.fromkeys(IMAGE_COLUMNS, 0) | {"subset": "train", "file_name": "a", column: value}
+    with pytest.raises(BadInput, match=message):
+        table([row], IMAGE_COLUMNS)
+
+
+def test_numbers_beyond_single_precision_are_infinite(recwarn: pytest.WarningsRecorder) -> None:
+    row = dict.fromkeys(BOX_COLUMNS, 0) | {"x2": 1e300, "x1": -1e300}
+    assert table([row], BOX_COLUMNS)[["x1", "x2"]].to_numpy().tolist() == [[-np.inf, np.inf]]
+    assert not recwarn.list
+
+
+def test_a_table_that_is_right_is_not_copied() -> None:
+    boxes = table([dict.fromkeys(BOX_COLUMNS, 0)] * 3, BOX_COLUMNS)
+    assert table(boxes, BOX_COLUMNS) is boxes
+    assert list(table(boxes[list(boxes.columns)[::-1]], BOX_COLUMNS).columns) == list(BOX_COLUMNS)
+    assert table(boxes[1:], BOX_COLUMNS).index.tolist() == [0, 1]

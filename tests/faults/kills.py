@@ -1,6 +1,7 @@
 """Train once in peace and once killed (signal 9) twenty times in a row; print whether the weights are the same bytes.
 
     python tests/faults/kills.py FOLDER [SEED]
+    python tests/faults/kills.py FOLDER group     once, by SIGTERM to the training and its loader worker; what it said
 
 Each life is a fork of this process, so that it starts in milliseconds. Lives are as long as chance has it, so kills
 fall into forward passes, into the writing of the state, into the start. Every second life has a loader worker.
@@ -21,6 +22,7 @@ import torch
 from safetensors.torch import save
 
 from scantling import train
+from scantling.stage import Stopped
 from tests import tiny, toy
 from tests.methods import test_battery as battery
 
@@ -44,23 +46,39 @@ def train_all(folder: Path, workers: int) -> None:
 
 
 def born(folder: Path, workers: int) -> int:
-    """Start a life; gives its process id."""
+    """Start a life, in a group of its own; gives its process id."""
     child = os.fork()
     if child == 0:
         status = 1
         try:
+            os.setsid()
             with (folder / "said.txt").open("a") as said:
                 os.dup2(said.fileno(), 1)
                 os.dup2(said.fileno(), 2)
                 train_all(folder, workers)
                 status = 0
+        except Stopped as reason:
+            (folder / "reason.txt").write_text(str(reason))
+            status = 2
         finally:
             os._exit(status)
     return child
 
 
+def group(folder: Path) -> None:
+    """SIGTERM to a whole group, as a cluster sends it: the state is saved, and the rest ends in the same bytes."""
+    child = born(folder, 1)
+    while not list((folder / "work").glob("state_*")):
+        time.sleep(0.01)
+    os.killpg(child, signal.SIGTERM)
+    _, status = os.waitpid(child, 0)
+    print(json.dumps({"status": os.waitstatus_to_exitcode(status), "reason": (folder / "reason.txt").read_text()}))
+
+
 def main() -> None:
     torch.set_num_threads(1)
+    if sys.argv[2:] == ["group"]:
+        return group(Path(sys.argv[1]))
     folder, rng = Path(sys.argv[1]), random.Random(int(sys.argv[2]) if len(sys.argv) > 2 else 0)
     for name in ("peace", "killed"):
         (folder / name).mkdir(parents=True)

@@ -85,7 +85,7 @@ class EngineChecks:
 
     @pytest.mark.parametrize("whole", [False, True], ids=["the stage", "stage and engine"])
     def test_a_killed_training_goes_on_under_the_other_engine(self, toy: Toy, whole: bool) -> None:
-        steps = 61 if whole else 60
+        steps = 601 if whole else 600  # at 0.2 s each: longer than anything below takes on a busy machine
         toy.flag("slow", True)
         toy.set("training", a={"rate": 8, "steps": steps})
         toy.forget()
@@ -105,8 +105,8 @@ class EngineChecks:
         self.nothing_to_do(toy, self.first)
 
     def test_changed_parameters_start_anew(self, toy: Toy) -> None:
-        (toy.folder / "work/toy-a-8-60.txt").write_text("9")
-        toy.set("training", a={"rate": 9, "steps": 60})
+        (toy.folder / "work/toy-a-8-600.txt").write_text("9")
+        toy.set("training", a={"rate": 9, "steps": 600})
         assert toy.run(self.first) == {"retrain@toy-a", "evaluate@toy-a", "report@two"}
 
     def test_a_clone_with_the_cache_has_nothing_to_do(self, toy: Toy, tmp_path: Path) -> None:

@@ -95,6 +95,12 @@ def test_each_round_labels_with_the_model_of_the_one_before(project: Path) -> No
     )
 
 
+def test_backbone_weights_are_watched(project: Path) -> None:
+    Path("params/detectors/d1.yaml").write_text("backbone: {weights: data/weights/R-50.pkl}")
+    found = {row["detector"]: row["backbone"] for row in expand()["burn_ins"].values()}
+    assert found == {"d1": "data/weights/R-50.pkl", "d2": "stages/burn_in.py"}
+
+
 def test_corrections_reach_every_round(project: Path) -> None:
     Path("fixed.json").write_text("{}")
     assert {run["corrections"] for run in expand(corrections="fixed.json")["runs"].values()} == {"fixed.json"}

@@ -148,7 +148,7 @@ def test_the_whole_pipeline(project: Project) -> None:
     text = project.run("dvc", "repro", "--single-item", f"retrain@{SOFT}")
     assert re.search(r"resumed at step \d+", text)
     resumed = digest(results / f"retrain/{SOFT}/student.safetensors")
-    assert not list((project.folder / "work/retrain").glob("*/last.pt"))
+    assert not list((project.folder / "work/retrain").glob("*/state_*.pt"))
     project.run(*by_hand(project, f"retrain@{SOFT}", "results/again"))
     assert digest(project.folder / "results/again/student.safetensors") == resumed
 
@@ -173,7 +173,7 @@ def kill_when(project: Project, command: list[str], work: Path) -> None:
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     limit = time.monotonic() + 240
-    while not list(work.glob("*/last.pt")):
+    while not list(work.glob("*/state_*.pt")):
         assert running.poll() is None and time.monotonic() < limit, "no checkpoint was written"
         time.sleep(0.05)
     os.killpg(running.pid, signal.SIGKILL)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Sequence
 from importlib import resources
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup, escape
 
 from scantling.data.check import counts as counting
@@ -31,11 +32,7 @@ def write(index: Index, problems: Findings, file: Path) -> None:
     assert index.boxes is not None, "the page shows boxes"
     at = place(index.boxes, index.images.image_id)
     counts = counting.count(index.images, index.boxes, at, len(index.classes))
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["number"] = lambda n: f"{n:,}"
-    environment.filters["sentence"] = _sentence
-    template = (resources.files("scantling.data.check") / "page.html").read_text(encoding="utf-8")
-    text = environment.from_string(template).render(
+    text = _template().render(
         name=one_line(index.name),
         format=index.facts["source"]["format"],
         root=one_line(index.root),
@@ -52,6 +49,14 @@ def write(index: Index, problems: Findings, file: Path) -> None:
         **_classes(index.classes, counts),
     )
     file.write_text(text, encoding="utf-8")
+
+
+@functools.cache
+def _template() -> Template:
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["number"] = lambda n: f"{n:,}"
+    environment.filters["sentence"] = _sentence
+    return environment.from_string((resources.files("scantling.data.check") / "page.html").read_text(encoding="utf-8"))
 
 
 def _sentence(text: str) -> Markup:
