@@ -39,6 +39,10 @@ RUN_BY = {
     "python benchmarks/teacher_student.py --repeats 7 --steps 3": (
         "tests/test_benchmarks.py::test_a_teacher_student_step_against_its_parts"
     ),
+    "python benchmarks/prepare.py": "tests/test_benchmarks.py::test_the_benchmark_of_prepare_runs",
+    "python benchmarks/detectors.py fcos_lite retinanet_lite faster_rcnn_lite --clock cpu --repeats 3 --steps 10": (
+        "tests/test_benchmarks.py::test_detectors_against_torchvision"
+    ),
     "python benchmarks/splits.py": "tests/test_docs.py::test_the_benchmark_of_splits_runs",
     **dict.fromkeys(
         (
