@@ -79,8 +79,10 @@ class Method(supervised.Method):
         p = self.params
         fresh = exchange.is_new(truth.boxes, truth.labels, seen.boxes, seen.labels, p.merge_iou)
         fresh &= box_ops.has_area(seen.boxes)
-        sure, uncertain = seen.scores > p.mine_score, torch.zeros_like(fresh)
+        # what was seen has passed `mine_score` by its class probability, which a detector's score may lie below (FCOS)
+        sure, uncertain = torch.ones_like(fresh), torch.zeros_like(fresh)
         if p.ignore_above is not None:
+            sure = seen.scores > p.mine_score
             uncertain = ~sure & (seen.scores > p.ignore_above)
         if seen.flags is not None:  # polish, and whoever looked at its table, decided
             sure, uncertain = seen.flags[:, FLAGS.index("for_class")], seen.flags[:, FLAGS.index("ignore")]
