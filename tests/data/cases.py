@@ -1,5 +1,4 @@
-"""For every kind of problem a data set that has it, and what must hold of the index when it was repaired; what must hold
-of every index."""
+"""For every kind of problem a data set that has it and what its repair makes of it; what must hold of every index."""
 
 from __future__ import annotations
 
