@@ -32,8 +32,10 @@ def prepare(data: DataParams, out: Path) -> None:
     for subset, count in checked.facts["counts"].items():
         log.line(f"{one_line(subset)}: {count['images']} images, {count['boxes']} boxes")
     repaired = sum(problem.count for problem in found if problem.level == "repair")
-    size = f"{len(checked.images)} images, {len(checked.boxes)} boxes, {len(checked.classes)} classes"
-    log.line(f"{data.name}: {size}; {repaired} repaired")
+    boxes = sum(count["boxes"] for count in checked.facts["counts"].values())
+    log.line(
+        f"{data.name}: {len(checked.images)} images, {boxes} boxes, {len(checked.classes)} classes; {repaired} repaired"
+    )
     index.save(checked, out)
     page.write(checked, found, out / "check.html")
 

@@ -12,7 +12,7 @@ import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -151,7 +151,7 @@ def _decode_jpeg(stream: BinaryIO) -> Tensor | None:
 
 
 @functools.cache
-def _torchvision() -> Callable[[Tensor], Tensor] | None:
+def _torchvision() -> Callable[[Tensor], Any] | None:
     """A third faster than Pillow. torchvision 0.29 announces that its decoders will go; then Pillow does all."""
     try:
         from torchvision.io import ImageReadMode, decode_jpeg

@@ -139,7 +139,7 @@ class Findings(list[Problem]):
 
     def __init__(self, policy: Mapping[str, Action] | None = None):
         super().__init__()
-        self.policy = dict(policy or {})
+        self.policy: dict[str, Action] = dict(policy or {})
 
     def add(self, kind: str, examples: Sequence[object], count: int | None = None) -> bool:
         """Note `count` problems (that of the examples if None) of a kind. True: the caller is to repair them.
@@ -149,7 +149,7 @@ class Findings(list[Problem]):
         count = len(examples) if count is None else count
         if not count:
             return True
-        level = self.policy.get(kind, KINDS[kind].default)
+        level: Action = self.policy.get(kind, KINDS[kind].default)
         what = KINDS[kind].repair if level == "repair" else KINDS[kind].remedy
         fresh = Problem(kind, KINDS[kind].title, level, 0, str(what), ())
         at = next((i for i, p in enumerate(self) if p.kind == kind), len(self))

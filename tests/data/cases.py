@@ -1,4 +1,4 @@
-"""For every kind of problem a data set that has it, and what must hold of the index when it was repaired."""
+"""For every kind of problem a data set that has it and what its repair makes of it; what must hold of every index."""
 
 from __future__ import annotations
 
@@ -7,9 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
-from scantling.data.index import XYXY, Index
+from scantling.data import formats
+from scantling.data.check import check
+from scantling.data.formats import DataParams
+from scantling.data.index import BOX_COLUMNS, IMAGE_COLUMNS, XYXY, Index
+from scantling.data.problems import Findings
 from tests.data.made import Content, instances, photo, subsets
 
 ORIENTATION = 0x0112
@@ -23,6 +28,30 @@ class Case:
     make: Callable[[Path], str]
     count: int
     repaired: Callable[[Index], bool] | None = None
+
+
+def run(file: Path) -> tuple[Index, Findings]:
+    params = DataParams.load(file)
+    found = Findings(params.problems)
+    return check(formats.read(params, found), params, found), found
+
+
+def kinds(found: Findings) -> dict[str, tuple[str, int]]:
+    return {p.kind: (p.level, p.count) for p in found}
+
+
+def sound(index: Index) -> None:
+    """What every later stage takes for granted."""
+    images, boxes = index.images, index.boxes
+    assert boxes is not None
+    assert images.dtypes.astype(str).to_dict() == IMAGE_COLUMNS and boxes.dtypes.astype(str).to_dict() == BOX_COLUMNS
+    assert images.image_id.is_unique and boxes.box_id.is_unique and boxes.image_id.isin(images.image_id).all()
+    assert boxes.label.between(0, len(index.classes) - 1).all()
+    assert (images[["width", "height"]] > 0).all(axis=None)
+    size = images.set_index("image_id").loc[boxes.image_id, ["width", "height"]].to_numpy()
+    low, high = boxes[["x1", "y1"]].to_numpy(), boxes[["x2", "y2"]].to_numpy()
+    assert (low >= 0).all() and (high <= size).all() and (low < high).all()
+    assert np.isfinite(boxes.area).all() and (boxes.area >= 0).all()
 
 
 def coco(change: Callable[[Content], Any] = lambda content: None, *, more: str = "", **others: Content):

@@ -26,9 +26,9 @@ from scantling.data.problems import KINDS
 from scantling.params import ParamsError
 from scantling.stage import BadInput
 from stages.prepare import prepare
+from tests.data.cases import sound
 from tests.data.mutate import mutated
 from tests.data.sets import MADE
-from tests.data.test_check import sound
 
 DATA_SETS = 150  # damaged ones of each format
 IMAGES = 1000  # damaged ones of each kind

@@ -14,7 +14,7 @@ import numpy as np
 from scantling.data.check.counts import COCO_AREAS, MOST_BOXES, SIDE_START, SIDE_STEPS, Counts
 
 CURVES = 5  # subsets drawn; as many colors has the style
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 360, 190, 34, 8, 10, 34  # SVG units
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 360, 190, 34, 14, 10, 34  # SVG units
 MOST_POINTS = 240  # of a curve over the classes
 PER_OCTAVE = 4  # bins of the box sizes
 UNIT_BINS = 40  # boxes an image that have a bin each; with more, bins double
@@ -67,7 +67,7 @@ def _on_image(names: Sequence[str], on_image: np.ndarray) -> Figure:
         bins = np.stack([on_image[:, a:b].sum(1) for a, b in zip(edges[:-1], edges[1:], strict=True)], 1)
         ends = [b - 1 for b in starts[1:]] + [most]
         texts = [str(a) if a == b else f"{a}–{b}" for a, b in zip(starts, ends, strict=True)]
-        ticks = [(i + 0.5, text) for i, text in enumerate(texts)][:: 1 + len(texts) // 8]
+        ticks = [(i + 0.5, text) for i, text in enumerate(texts)][:: 1 + len(texts) // 11]
     total = on_image.sum()
     mean = (on_image.sum(0) * np.arange(MOST_BOXES)).sum() / total
     median = int(np.searchsorted(np.cumsum(on_image.sum(0)), total / 2))

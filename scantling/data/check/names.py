@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import posixpath
 import re
-from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -124,7 +123,7 @@ def _alike(names: pd.Series, found: Findings) -> None:
     found.add("same_but_case", *_pairs(names, lower))
 
 
-def _pairs(names: pd.Series, key: pd.Series) -> tuple[Iterable[str], int]:
+def _pairs(names: pd.Series, key: pd.Series) -> tuple[list[str], int]:
     """Examples `first and second`, and how many names have the key of an earlier one."""
     again = np.flatnonzero(key.duplicated().to_numpy())
     shown = [f"{names.iloc[np.argmax((key == key.iloc[i]).to_numpy())]} and {names.iloc[i]}" for i in again[:EXAMPLES]]
