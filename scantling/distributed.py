@@ -88,6 +88,7 @@ def deserted(error: Exception) -> bool:
         "connection reset by peer",
         "broken pipe",
         "application timeout caused pair closure",
+        "remote process exited",  # NCCL
     )
     return launched() and any(text in str(error).lower() for text in lost)
 

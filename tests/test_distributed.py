@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from scantling import distributed
+from scantling import checkpoint, distributed
 from scantling.stage import run as run_stage
 from stages.evaluate import evaluate
 from tests import toy, two_processes
@@ -119,6 +119,8 @@ def test_stages_in_two_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     done = torchrun(*burn_in, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "model/provenance.json").read_text())["processes"] == 2
+    header = checkpoint.read_header(tmp_path / "model/student.safetensors")
+    assert header["step"] == 2 and header["training"]["steps"] == 2 and header["training"]["batch"] == 4
 
     words = [*common, "--pseudo", str(results / "pseudo_label" / run.burn_in_key), "--model", "model"]
     words += ["--refined", str(results / "polish" / run.key), "--params", str(ROOT / "params/evaluate.yaml")]
