@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -34,6 +34,7 @@ class QualityParams(Params):
 
 class EvaluateParams(Params):
     subset: str  # images of the index that the numbers are about
+    metrics: tuple[Literal["coco", "voc", "lvis", "auto"], ...]  # beside COCO's twelve, which are always there
     score_threshold: Fraction  # detections below are not written and do not count
     nms_iou: Fraction  # class-wise non-maximum suppression
     limit: int = Field(ge=1)  # detections per image
