@@ -56,7 +56,7 @@ true_box = st.fixed_dictionaries(
 found_box = st.tuples(st.integers(1, 3), st.integers(0, 1), st.sampled_from([0.1, 0.5, 0.7, 0.9]), corner_box)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(true_box, max_size=12), st.lists(found_box, max_size=16), st.randoms(use_true_random=False))
 def test_small_scenes_with_ties_crowds_and_sizes(boxes, rows, random):
     """Few coordinates and scores: many equal scores and overlaps. Some detections repeat a true box exactly."""
