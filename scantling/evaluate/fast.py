@@ -28,7 +28,8 @@ class Scene:
     """Detections and true boxes of some images, and which of them lie over each other.
 
     images  ids (B,), ascending; `image` below is a position in it
-    found   columns image, label, area, rank (0 = best of its class and image); rows by label, best first
+    found   columns image, label, score, area, rank (0 = best of its class and image), row (of the detections, by
+            position); rows by label, best first
     true    columns image, label, area, ignored (crowd or difficult), crowd, row (of index.boxes, by position)
     starts  (C + 1,), the detections of class k are found[starts[k] : starts[k + 1]]
     pairs   (Q, 2) rows of found and of true, same class and image, overlap at least 0.5; overlap (Q,), IoU, or the part
@@ -88,17 +89,18 @@ def scene(index: Index, subset: str, detections: pd.DataFrame) -> Scene:
     boxes = index.boxes
     rows = np.flatnonzero(boxes["image_id"].isin(images))
     boxes = boxes.iloc[rows]
-    best = detections.iloc[
-        np.lexsort([np.searchsorted(images, detections["image_id"]), -detections["score"], detections["label"]])
-    ]
-    rank = best.groupby(["image_id", "label"], sort=False).cumcount().to_numpy()
-    best, rank = best[rank < LIMIT], rank[rank < LIMIT]
+    order = np.lexsort((np.searchsorted(images, detections["image_id"]), -detections["score"], detections["label"]))
+    rank = detections.iloc[order].groupby(["image_id", "label"], sort=False).cumcount().to_numpy()
+    order, rank = order[rank < LIMIT], rank[rank < LIMIT]
+    best = detections.iloc[order]
     found = pd.DataFrame(
         {
             "image": np.searchsorted(images, best["image_id"]),
             "label": best["label"].to_numpy(),
+            "score": best["score"].to_numpy(),
             "area": _area(best),
             "rank": rank,
+            "row": order,
         }
     )
     crowd = boxes["crowd"].to_numpy()
@@ -161,7 +163,7 @@ def curves(at: Scene, matches: Matches) -> tuple[np.ndarray, np.ndarray]:
     for k in np.flatnonzero(boxes):
         rows = slice(at.starts[k], at.starts[k + 1])
         for n in range(len(THRESHOLDS)):
-            precision[n, :, k] = _precision(matches.right[rows, n], matches.ignored[rows, n], boxes[k])
+            precision[n, :, k] = precision_of(matches.right[rows, n], matches.ignored[rows, n], boxes[k])
     return precision, _recall(at, matches, np.ones(len(at.found), dtype=bool))
 
 
@@ -170,7 +172,7 @@ def boxes_of(at: Scene, matches: Matches) -> np.ndarray:
     return np.bincount(at.true["label"][matches.counted], minlength=at.classes)
 
 
-def _precision(right: np.ndarray, ignored: np.ndarray, boxes: int) -> np.ndarray:
+def precision_of(right: np.ndarray, ignored: np.ndarray, boxes: int) -> np.ndarray:
     """Precision (101,) of one class at one threshold: at each recall the largest at that recall or a higher one."""
     places = np.flatnonzero(right)  # between two of these recall stands still and precision falls
     hits = np.arange(1.0, len(places) + 1)
