@@ -6,6 +6,12 @@ writes  metrics.json        {"student": 12 COCO numbers, "teacher": the same, "p
                             {"lvis": {"student": {AP .. APr, APc, APf, AR300}, "teacher": ...}} for LVIS
         per_class.csv       model, class, AP, AP50, AR100, boxes; for VOC AP_11_points, AP_area; for LVIS AP_lvis,
                             frequency
+        intervals.json      {"level", "resamples", "seed", "images", "student": {"AP": [low, high], "AP50": the same,
+                            "classes": {class: {"AP", "AP50"}}}, "teacher": the same,
+                            "teacher_minus_student": {"AP": {"difference", "interval", "above_zero"}, "AP50": the same}}
+        errors.json         {"score_threshold", "classes": names, "student": {"AP50", "types": {type: {"count", "shown",
+                            "dAP"}}, "false_positives", "false_negatives": the same, "classes": {class: {type: count}},
+                            "confusion": [[true, named, count], ...]}, "teacher": the same}; see errors.analyze
         detections.parquet  model, image_id, label, score, x1..y2 in original pixels
         label_quality.json  precision and recall of pseudo and refined labels per class and threshold
 A killed run goes on where it was.
@@ -23,7 +29,7 @@ from scantling.checkpoint import load_weights
 from scantling.data import index as indexes
 from scantling.data import split as splits
 from scantling.distributed import is_first
-from scantling.evaluate import label_quality, metrics
+from scantling.evaluate import bootstrap, errors, label_quality, metrics
 from scantling.evaluate.params import EvaluateParams
 from scantling.predict import predict
 from scantling.stage import device, run
@@ -71,7 +77,16 @@ def _measure(
     numbers |= {"pseudo": label_quality.headline(quality)}
     numbers |= {name: {role: result.numbers[name] for role, result in results.items()} for name in names[1:]}
 
+    mistakes = {"score_threshold": params.errors.score_threshold, "classes": list(data.classes)}
+    mistakes |= {
+        role: errors.analyze(data, params.subset, metrics.judgeable(data, table, names), **params.errors.model_dump())
+        for role, table in found.items()
+    }
+    spread = bootstrap.measure(data, params.subset, found, **params.intervals.model_dump())
+
     (out / "metrics.json").write_text(json.dumps(numbers, indent=1))
+    (out / "intervals.json").write_text(json.dumps(spread, indent=1))
+    (out / "errors.json").write_text(json.dumps(mistakes))
     (out / "label_quality.json").write_text(json.dumps(quality, indent=1))
     _by_model({role: result.per_class for role, result in results.items()}).to_csv(out / "per_class.csv", index=False)
     _by_model(found).to_parquet(out / "detections.parquet", index=False)

@@ -78,21 +78,33 @@ def _average_precision(times: np.ndarray, right: np.ndarray, ignored: np.ndarray
     return ap
 
 
+def measure(
+    index: Index, subset: str, found: dict[str, pd.DataFrame], *, resamples: int, level: float, seed: int
+) -> dict[str, Any]:
+    """The content of intervals.json: the settings, the number of images, `intervals` of each model, and for two models
+    "SECOND_minus_FIRST", their `difference`. Same images for all, each resample drawn once.
+
+    found: model -> detections as in coco.evaluate, which also says what is refused.
+    """
+    images = len(coco.images_of(index, subset))
+    drawn = np.vstack([np.ones(images, np.int32), draws(images, resamples, seed)])
+    results = {model: _resampled(index, subset, rows, drawn) for model, rows in found.items()}
+    content = {"level": level, "resamples": resamples, "seed": seed, "images": images}
+    content |= {model: _intervals(result, index.classes, level) for model, result in results.items()}
+    if len(results) == 2:
+        first, second = results
+        content[f"{second}_minus_{first}"] = _difference(results[first], results[second], level)
+    return content
+
+
 def intervals(
-    index: Index, subset: str, detections: pd.DataFrame, *, resamples: int, seed: int, level: float
+    index: Index, subset: str, detections: pd.DataFrame, *, resamples: int, level: float, seed: int
 ) -> dict[str, Any]:
     """{"AP": [low, high], "AP50": [low, high], "classes": {name: {"AP": [low, high], "AP50": [low, high]}}}.
 
     Fractions; None instead of a pair where nothing is defined. level: the share of resamples inside, e.g. 0.95.
-    Arguments and errors otherwise as in coco.evaluate.
     """
-    result = _resampled(index, subset, detections, draws(_count(index, subset), resamples, seed))
-    return {name: _middle(result.whole[name], level) for name in METRICS} | {
-        "classes": {
-            title: {name: _middle(result.classes[name][:, k], level) for name in METRICS}
-            for k, title in enumerate(index.classes)
-        }
-    }
+    return measure(index, subset, {"model": detections}, resamples=resamples, level=level, seed=seed)["model"]
 
 
 def difference(
@@ -102,8 +114,8 @@ def difference(
     second: pd.DataFrame,
     *,
     resamples: int,
-    seed: int,
     level: float,
+    seed: int,
 ) -> dict[str, Any]:
     """Paired: how much better `second` is than `first` on the same images, each resample drawn for both.
 
@@ -111,18 +123,8 @@ def difference(
     "AP50": the same}; fractions, None where nothing is defined. What both find equally hard cancels, so the interval is
     narrower than that of two separate ones.
     """
-    drawn = np.vstack([np.ones(_count(index, subset), np.int32), draws(_count(index, subset), resamples, seed)])
-    a, b = (_resampled(index, subset, rows, drawn).whole for rows in (first, second))
-    result = {}
-    for name in METRICS:
-        whole, *rest = b[name] - a[name]
-        known = np.array(rest)[~np.isnan(rest)]
-        result[name] = {
-            "difference": None if np.isnan(whole) else float(whole),
-            "interval": _middle(known, level),
-            "above_zero": float((known > 0).mean()) if len(known) else None,
-        }
-    return result
+    found = {"first": first, "second": second}
+    return measure(index, subset, found, resamples=resamples, level=level, seed=seed)["second_minus_first"]
 
 
 def _resampled(index: Index, subset: str, detections: pd.DataFrame, drawn: np.ndarray) -> Resampled:
@@ -131,8 +133,24 @@ def _resampled(index: Index, subset: str, detections: pd.DataFrame, drawn: np.nd
     return resample(at, match(at), drawn)
 
 
-def _count(index: Index, subset: str) -> int:
-    return len(coco.images_of(index, subset))
+def _intervals(result: Resampled, classes: tuple[str, ...], level: float) -> dict[str, Any]:
+    """Of all rows but the first, which are the images as they are."""
+    whole = {name: _middle(result.whole[name][1:], level) for name in METRICS}
+    by_class = {name: [_middle(column, level) for column in result.classes[name][1:].T] for name in METRICS}
+    return whole | {"classes": {title: {n: by_class[n][k] for n in METRICS} for k, title in enumerate(classes)}}
+
+
+def _difference(first: Resampled, second: Resampled, level: float) -> dict[str, Any]:
+    result = {}
+    for name in METRICS:
+        there, *rest = second.whole[name] - first.whole[name]
+        known = np.array(rest)[~np.isnan(rest)]
+        result[name] = {
+            "difference": None if np.isnan(there) else float(there),
+            "interval": _middle(known, level),
+            "above_zero": float((known > 0).mean()) if len(known) else None,
+        }
+    return result
 
 
 def _middle(values: np.ndarray, level: float) -> list[float] | None:

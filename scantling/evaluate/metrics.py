@@ -66,3 +66,8 @@ def measure(index: Index, subset: str, detections: pd.DataFrame, metrics: tuple[
         frequencies = index.facts.get("frequencies") or [""] * len(index.classes)
         per_class = per_class.assign(AP_lvis=federated.per_class["AP"], frequency=list(frequencies))
     return Measured(numbers, per_class)
+
+
+def judgeable(index: Index, detections: pd.DataFrame, metrics: tuple[Metric, ...]) -> pd.DataFrame:
+    """The detections of which the truth says whether they are mistakes: all, except for LVIS."""
+    return lvis.judgeable(index, detections) if "lvis" in metrics else detections
