@@ -77,11 +77,8 @@ def _measure(
     numbers |= {"pseudo": label_quality.headline(quality)}
     numbers |= {name: {role: result.numbers[name] for role, result in results.items()} for name in names[1:]}
 
-    mistakes = {"score_threshold": params.errors.score_threshold, "classes": list(data.classes)}
-    mistakes |= {
-        role: errors.analyze(data, params.subset, metrics.judgeable(data, table, names), **params.errors.model_dump())
-        for role, table in found.items()
-    }
+    judged = {role: metrics.judgeable(data, table, names) for role, table in found.items()}
+    mistakes = errors.measure(data, params.subset, judged, **params.errors.model_dump())
     spread = bootstrap.measure(data, params.subset, found, **params.intervals.model_dump())
 
     (out / "metrics.json").write_text(json.dumps(numbers, indent=1))

@@ -43,6 +43,12 @@ class Ranking:
     boxes: np.ndarray
 
 
+def measure(index: Index, subset: str, found: dict[str, pd.DataFrame], *, score_threshold: float) -> dict[str, Any]:
+    """The content of errors.json: the score, the names of the classes, and `analyze` of each model in `found`."""
+    every = {model: analyze(index, subset, rows, score_threshold=score_threshold) for model, rows in found.items()}
+    return {"score_threshold": score_threshold, "classes": list(index.classes), **every}
+
+
 def analyze(index: Index, subset: str, detections: pd.DataFrame, *, score_threshold: float) -> dict[str, Any]:
     """Errors of one model; arguments and errors as in coco.evaluate.
 
