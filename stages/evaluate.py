@@ -1,8 +1,17 @@
 """Measure a finished run: student and teacher on held-out images, pseudo labels against the truth the split hid.
 
 reads   index, split, pseudo.parquet, refined.parquet, student.safetensors, teacher.safetensors
-writes  metrics.json        {"student": 12 COCO numbers, "teacher": the same, "pseudo": precision, recall}
-        per_class.csv       model, class, AP, AP50, AR100, boxes
+writes  metrics.json        {"student": 12 COCO numbers, "teacher": the same, "pseudo": precision, recall},
+                            {"voc": {"student": {AP_11_points, AP_area}, "teacher": ...}} for PASCAL VOC,
+                            {"lvis": {"student": {AP .. APr, APc, APf, AR300}, "teacher": ...}} for LVIS
+        per_class.csv       model, class, AP, AP50, AR100, boxes; for VOC AP_11_points, AP_area; for LVIS AP_lvis,
+                            frequency
+        intervals.json      {"level", "resamples", "seed", "images", "student": {"AP": [low, high], "AP50": the same,
+                            "classes": {class: {"AP", "AP50"}}}, "teacher": the same,
+                            "teacher_minus_student": {"AP": {"difference", "interval", "above_zero"}, "AP50": the same}}
+        errors.json         {"score_threshold", "classes": names, "student": {"AP50", "types": {type: {"count", "shown",
+                            "dAP"}}, "false_positives", "false_negatives": the same, "classes": {class: {type: count}},
+                            "confusion": [[true, named, count], ...]}, "teacher": the same}; see errors.analyze
         detections.parquet  model, image_id, label, score, x1..y2 in original pixels
         label_quality.json  precision and recall of pseudo and refined labels per class and threshold
 A killed run goes on where it was.
@@ -20,7 +29,7 @@ from scantling.checkpoint import load_weights
 from scantling.data import index as indexes
 from scantling.data import split as splits
 from scantling.distributed import is_first
-from scantling.evaluate import coco, label_quality
+from scantling.evaluate import bootstrap, errors, label_quality, metrics
 from scantling.evaluate.params import EvaluateParams
 from scantling.predict import predict
 from scantling.stage import device, run
@@ -60,12 +69,21 @@ def _measure(
     found: dict[str, pd.DataFrame],
     out: Path,
 ) -> None:
-    results = {role: coco.evaluate(data, params.subset, table) for role, table in found.items()}
+    names = metrics.chosen(data, params.metrics)
+    results = {role: metrics.measure(data, params.subset, table, names) for role, table in found.items()}
     labels = pd.read_parquet(pseudo / "pseudo.parquet"), pd.read_parquet(refined / "refined.parquet")
     quality = label_quality.measure(data, splits.load(split), *labels, params.label_quality)
-    metrics = {role: result.numbers for role, result in results.items()} | {"pseudo": label_quality.headline(quality)}
+    numbers = {role: result.numbers["coco"] for role, result in results.items()}
+    numbers |= {"pseudo": label_quality.headline(quality)}
+    numbers |= {name: {role: result.numbers[name] for role, result in results.items()} for name in names[1:]}
 
-    (out / "metrics.json").write_text(json.dumps(metrics, indent=1))
+    judged = {role: metrics.judgeable(data, table, names) for role, table in found.items()}
+    mistakes = errors.measure(data, params.subset, judged, **params.errors.model_dump())
+    spread = bootstrap.measure(data, params.subset, found, **params.intervals.model_dump())
+
+    (out / "metrics.json").write_text(json.dumps(numbers, indent=1))
+    (out / "intervals.json").write_text(json.dumps(spread, indent=1))
+    (out / "errors.json").write_text(json.dumps(mistakes))
     (out / "label_quality.json").write_text(json.dumps(quality, indent=1))
     _by_model({role: result.per_class for role, result in results.items()}).to_csv(out / "per_class.csv", index=False)
     _by_model(found).to_parquet(out / "detections.parquet", index=False)

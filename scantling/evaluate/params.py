@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -32,11 +32,28 @@ class QualityParams(Params):
         return self
 
 
+class IntervalParams(Params):
+    """Intervals of AP from resampled images (bootstrap.py)."""
+
+    resamples: int = Field(ge=1)
+    level: float = Field(gt=0, lt=1)  # share of the resamples inside
+    seed: int = Field(ge=0)
+
+
+class ErrorParams(Params):
+    """Kinds of mistakes (errors.py)."""
+
+    score_threshold: Fraction  # detections from here on are in the confusion matrix and counted as shown
+
+
 class EvaluateParams(Params):
     subset: str  # images of the index that the numbers are about
+    metrics: tuple[Literal["coco", "voc", "lvis", "auto"], ...]  # beside COCO's twelve, which are always there
     score_threshold: Fraction  # detections below are not written and do not count
     nms_iou: Fraction  # class-wise non-maximum suppression
     limit: int = Field(ge=1)  # detections per image
     batch_size: int = Field(ge=1)  # images
     workers: int = Field(ge=0)  # processes that decode images; 0 = in the process itself
+    intervals: IntervalParams
+    errors: ErrorParams
     label_quality: QualityParams
