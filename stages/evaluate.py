@@ -1,10 +1,13 @@
 """Measure a finished run: student and teacher on held-out images, pseudo labels against the truth the split hid.
 
-reads   index, split, pseudo.parquet, refined.parquet, student.safetensors, teacher.safetensors
+reads   index, split, student.safetensors, teacher.safetensors
+        --pseudo            pseudo.parquet, held_out.parquet, summary.json
+        --refined           refined.parquet
+        --before            refined.parquet of the round before; the same as --refined: there was none
 writes  metrics.json        {"student": 12 COCO numbers, "teacher": the same, "pseudo": precision, recall}
         per_class.csv       model, class, AP, AP50, AR100, boxes
         detections.parquet  model, image_id, label, score, x1..y2 in original pixels
-        label_quality.json  precision and recall of pseudo and refined labels per class and threshold
+        label_quality.json  how good pseudo and refined labels are: docs/label_quality.md
 A killed run goes on where it was.
 """
 
@@ -12,6 +15,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -23,11 +27,19 @@ from scantling.distributed import is_first
 from scantling.evaluate import coco, label_quality
 from scantling.evaluate.params import EvaluateParams
 from scantling.predict import predict
+from scantling.pseudo import load_held_out
 from scantling.stage import device, run
 
 
 def evaluate(
-    index: Path, split: Path, pseudo: Path, refined: Path, model: Path, params: EvaluateParams, out: Path
+    index: Path,
+    split: Path,
+    pseudo: Path,
+    refined: Path,
+    model: Path,
+    params: EvaluateParams,
+    out: Path,
+    before: Path | None = None,
 ) -> None:
     data = indexes.load(index, truth=True)
     images = data.images[data.images["subset"] == params.subset]
@@ -47,22 +59,34 @@ def evaluate(
         size = header["detector"].input
         found[role] = predict(detector, images, data.root, input=size, device=device(), keep=keep / role, **settings)
     if is_first():  # the others have found their part
-        _measure(data, split, pseudo, refined, params, found, out)
+        quality = _quality(data, split, pseudo, refined, before, params)
+        _measure(data, quality, params, found, out)
     work.finished(keep)
+
+
+def _quality(
+    data: indexes.Index, split: Path, pseudo: Path, refined: Path, before: Path | None, params: EvaluateParams
+) -> dict[str, Any]:
+    first_round = before is None or before == refined
+    return label_quality.measure(
+        data,
+        splits.load(split),
+        pd.read_parquet(pseudo / "pseudo.parquet"),
+        pd.read_parquet(refined / "refined.parquet"),
+        params.label_quality,
+        before=None if first_round else pd.read_parquet(before / "refined.parquet"),
+        on_held_out=load_held_out(pseudo),
+    )
 
 
 def _measure(
     data: indexes.Index,
-    split: Path,
-    pseudo: Path,
-    refined: Path,
+    quality: dict[str, Any],
     params: EvaluateParams,
     found: dict[str, pd.DataFrame],
     out: Path,
 ) -> None:
     results = {role: coco.evaluate(data, params.subset, table) for role, table in found.items()}
-    labels = pd.read_parquet(pseudo / "pseudo.parquet"), pd.read_parquet(refined / "refined.parquet")
-    quality = label_quality.measure(data, splits.load(split), *labels, params.label_quality)
     metrics = {role: result.numbers for role, result in results.items()} | {"pseudo": label_quality.headline(quality)}
 
     (out / "metrics.json").write_text(json.dumps(metrics, indent=1))

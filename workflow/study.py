@@ -139,6 +139,7 @@ def _add_rounds(
                 "weights": weights,
                 "start": start,
                 "after": after,
+                "before": after or key,
                 "corrections": corrections,
             },
         )

@@ -54,7 +54,7 @@ def test_repeats_of_kept_labels_are_no_news():
     data = index(boxes((1, 0, A), (1, 0, B)), {1: "train"})
     pseudo = found((1, 0, 0.9, A), (1, 1, 0.9, A), (1, 0, 0.9, B))
     quality = measure(data, split(data, kept=[0], labeled=[1]), pseudo, refined(pseudo), PARAMS)["pseudo"]
-    assert quality["discarded"] == {"kept": 1, "crowd_or_difficult": 0, "outside": 0}
+    assert quality["discarded"] == {"kept": 1, "crowd_or_difficult": 0, "unverified": 0, "outside": 0}
     assert quality["all"]["count"] == [2, 2, 2] and quality["all"]["precision"] == [0.5, 0.5, 0.5]
     assert quality["all"]["recall"] == [1.0, 1.0, 1.0]
 
