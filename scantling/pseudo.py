@@ -100,6 +100,12 @@ def gather(parts: list[pd.DataFrame]) -> pd.DataFrame:
     return table(ordered, COLUMNS)
 
 
+def best(found: pd.DataFrame, score_floor: float, limit: int) -> pd.DataFrame:
+    """The table of what another model found, as a teacher of ours writes it: above the floor, the best of an image."""
+    ordered = gather([found[found["score"] > score_floor]])
+    return ordered.groupby("image_id", sort=False).head(limit).reset_index(drop=True)
+
+
 def save(
     folder: Path,
     found: pd.DataFrame,
@@ -108,8 +114,9 @@ def save(
     held_out: pd.DataFrame,
     subset: str | None,
     held_out_images: int,
+    facts: dict[str, object] | None = None,
 ) -> None:
-    """Write pseudo.parquet, held_out.parquet and summary.json, which has the counts of both.
+    """Write pseudo.parquet, held_out.parquet and summary.json, which has the counts of both and `facts`.
 
     found, held_out   tables of COLUMNS, of `images` images of the split and of `held_out_images` of `subset`
     """
@@ -118,7 +125,7 @@ def save(
     grid = [round(0.1 * n, 1) for n in range(1, 10)]
     summary = summarize(found, images, classes, grid)
     summary["held_out"] = {"subset": subset, "images": held_out_images, "boxes": len(held_out)}
-    (folder / "summary.json").write_text(json.dumps(summary, indent=1))
+    (folder / "summary.json").write_text(json.dumps(summary | (facts or {}), indent=1))
 
 
 def load_held_out(folder: Path) -> tuple[str, pd.DataFrame] | None:

@@ -1,8 +1,8 @@
 """How files become files: turns a stage function into a command, writes atomically, records provenance.
 
-The signature of the function is the command line: a `Params` type becomes `--name FILE[:SECTION]`, a `Path` a path, int,
-float and str a value (`Path | None = None`: a path that may be left out); `out` is the folder the stage writes. The
-function itself never sees an argument parser.
+The signature of the function is the command line: a `Params` type becomes `--name FILE[:SECTION]`, a `Path` a path,
+int, float and str a value (`Path | None = None`: a path that may be left out); `out` is the folder the stage writes.
+The function itself never sees an argument parser.
 """
 
 from __future__ import annotations
