@@ -43,7 +43,7 @@ def matching_thresholds(
 
 def _one(boxes: int, images: int, scores: np.ndarray, others: int) -> dict[str, float | None]:
     """`boxes` in `images` labeled images against `scores` (falling) in `others` images."""
-    density = boxes / images if images else None
+    density = float(boxes / images) if images else None
     wanted = round((density or 0.0) * others)
     known = 0 < wanted <= len(scores)
     return {
