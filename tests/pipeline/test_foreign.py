@@ -85,8 +85,8 @@ def _results(folder: Path) -> None:
 
 
 def test_from_a_file_of_detections_to_labels_to_learn_from(project: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
-    project.snakemake(ADOPT)
-    project.dvc("repro", "-q", "--single-item", POLISH)
+    project.dvc("repro", "-q", "--single-item", ADOPT, POLISH)
+    assert "Nothing to be done" in project.snakemake("-n", POLISH)
     labels = project.folder / f"results/pseudo_label/{SPLIT}-another"
     pseudo = pd.read_parquet(labels / "pseudo.parquet")
     assert pseudo[["image_id", "label"]].to_numpy().tolist() == [[2, 2], [3, 3]] and pseudo["spread"].isna().all()
