@@ -1,7 +1,8 @@
 """How files become files: turns a stage function into a command, writes atomically, records provenance.
 
 The signature of the function is the command line: a `Params` type becomes `--name FILE[:SECTION]`, a `Path` a path,
-int, float and str a value; `out` is the folder the stage writes. The function itself never sees an argument parser.
+int, float and str a value (`Path | None = None`: a path that may be left out); `out` is the folder the stage writes.
+The function itself never sees an argument parser.
 """
 
 from __future__ import annotations
@@ -145,7 +146,7 @@ def _parser(function: Callable[..., None], hints: dict[str, Any]) -> argparse.Ar
         kind, required = hints[name], parameter.default is inspect.Parameter.empty
         if isinstance(kind, type) and issubclass(kind, Params):
             parser.add_argument(f"--{name}", required=required, metavar="FILE[:SECTION]", help=f"{kind.__name__}, YAML")
-        elif kind is Path:
+        elif kind in (Path, Path | None):
             note = "folder to write, replaced as a whole" if name == "out" else "file or folder to read"
             parser.add_argument(f"--{name}", required=required, type=Path, metavar="PATH", help=note)
         else:

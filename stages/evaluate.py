@@ -1,6 +1,9 @@
 """Measure a finished run: student and teacher on held-out images, pseudo labels against the truth the split hid.
 
-reads   index, split, pseudo.parquet, refined.parquet, student.safetensors, teacher.safetensors
+reads   index, split, student.safetensors, teacher.safetensors
+        --pseudo            pseudo.parquet, held_out.parquet, summary.json
+        --refined           refined.parquet
+        --before            refined.parquet of the round before; the same as --refined: there was none
 writes  metrics.json        {"student": 12 COCO numbers, "teacher": the same, "pseudo": precision, recall},
                             {"voc": {"student": {AP_11_points, AP_area}, "teacher": ...}} for PASCAL VOC,
                             {"lvis": {"student": {AP .. APr, APc, APf, AR300}, "teacher": ...}} for LVIS
@@ -13,7 +16,7 @@ writes  metrics.json        {"student": 12 COCO numbers, "teacher": the same, "p
                             "dAP"}}, "false_positives", "false_negatives": the same, "classes": {class: {type: count}},
                             "confusion": [[true, named, count], ...]}, "teacher": the same}; see errors.analyze
         detections.parquet  model, image_id, label, score, x1..y2 in original pixels
-        label_quality.json  precision and recall of pseudo and refined labels per class and threshold
+        label_quality.json  how good pseudo and refined labels are: docs/label_quality.md
 A killed run goes on where it was.
 """
 
@@ -21,6 +24,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -32,11 +36,19 @@ from scantling.distributed import is_first
 from scantling.evaluate import bootstrap, errors, label_quality, metrics
 from scantling.evaluate.params import EvaluateParams
 from scantling.predict import predict
+from scantling.pseudo import load_held_out
 from scantling.stage import device, run
 
 
 def evaluate(
-    index: Path, split: Path, pseudo: Path, refined: Path, model: Path, params: EvaluateParams, out: Path
+    index: Path,
+    split: Path,
+    pseudo: Path,
+    refined: Path,
+    model: Path,
+    params: EvaluateParams,
+    out: Path,
+    before: Path | None = None,
 ) -> None:
     data = indexes.load(index, truth=True)
     images = data.images[data.images["subset"] == params.subset]
@@ -56,23 +68,35 @@ def evaluate(
         size = header["detector"].input
         found[role] = predict(detector, images, data.root, input=size, device=device(), keep=keep / role, **settings)
     if is_first():  # the others have found their part
-        _measure(data, split, pseudo, refined, params, found, out)
+        quality = _quality(data, split, pseudo, refined, before, params)
+        _measure(data, quality, params, found, out)
     work.finished(keep)
+
+
+def _quality(
+    data: indexes.Index, split: Path, pseudo: Path, refined: Path, before: Path | None, params: EvaluateParams
+) -> dict[str, Any]:
+    first_round = before is None or before == refined
+    return label_quality.measure(
+        data,
+        splits.load(split),
+        pd.read_parquet(pseudo / "pseudo.parquet"),
+        pd.read_parquet(refined / "refined.parquet"),
+        params.label_quality,
+        before=None if first_round else pd.read_parquet(before / "refined.parquet"),
+        on_held_out=load_held_out(pseudo),
+    )
 
 
 def _measure(
     data: indexes.Index,
-    split: Path,
-    pseudo: Path,
-    refined: Path,
+    quality: dict[str, Any],
     params: EvaluateParams,
     found: dict[str, pd.DataFrame],
     out: Path,
 ) -> None:
     names = metrics.chosen(data, params.metrics)
     results = {role: metrics.measure(data, params.subset, table, names) for role, table in found.items()}
-    labels = pd.read_parquet(pseudo / "pseudo.parquet"), pd.read_parquet(refined / "refined.parquet")
-    quality = label_quality.measure(data, splits.load(split), *labels, params.label_quality)
     numbers = {role: result.numbers["coco"] for role, result in results.items()}
     numbers |= {"pseudo": label_quality.headline(quality)}
     numbers |= {name: {role: result.numbers[name] for role, result in results.items()} for name in names[1:]}
