@@ -17,8 +17,8 @@ from scantling.target import Detections, Target
 BackgroundWeight = Callable[[int, Tensor], Tensor]
 
 # class_loss(logits, labels, weights, shares): what a detector with a background class may be given instead of its own
-# formula, `losses.softmax_class_loss`, whose arguments these are.
-ClassLoss = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+# formula, `losses.softmax_class_loss`, whose arguments these are. None: it only looked, the detector's own is used.
+ClassLoss = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor | None]
 
 
 @runtime_checkable

@@ -53,31 +53,37 @@ class Method(soft_teacher.Method):
         p, count = self.params, len(self.classes)
         lowest, highest = p.threshold_limits
         made: dict[str, nn.Module] = {"thresholds": ClassThresholds(count, highest=highest, lowest=lowest)}
-        if p.reweight and student.has_background:
+        by_gradient = p.class_thresholds and p.gradient_thresholds
+        if (p.reweight or by_gradient) and student.has_background:
             made["balance"] = GradientBalance(
                 count,
                 warm_up_steps=p.reweight_warm_up_steps,
                 labeled_power=p.labeled_power,
                 lower=p.weight_limits[0],
                 upper=p.weight_limits[1],
-                gamma=p.focal_gamma,
+                gamma=p.focal_gamma if p.reweight else 0,  # of the loss that is differentiated
             )
         return made
 
     def view_losses(
         self, student: nn.Module, view: Batch, targets: list[Target], side: str, step: int, **options: Any
     ) -> supervised.Losses:
-        """The losses of a view with the class loss of section 2.1, and the balance loss of section 2.4."""
+        """The losses of a view with the class loss of section 2.1, and the balance loss of section 2.4.
+
+        Without `reweight` the class loss is the detector's; weights are learned for the thresholds alone.
+        """
         if "balance" not in self.networks:
             return super().view_losses(student, view, targets, side, step, **options)
         scale = 1.0 if side == "labeled" else self.params.unlabeled_weight
-        extra: list[Tensor] = []
+        balance, extra = self.networks["balance"], []
 
-        def class_loss(logits: Tensor, labels: Tensor, weights: Tensor, shares: Tensor) -> Tensor:
-            loss, balance = self.networks["balance"](
-                logits, labels, weights * shares, step=step, labeled=side == "labeled", scale=scale
-            )
-            extra.append(balance)
+        def class_loss(logits: Tensor, labels: Tensor, weights: Tensor, shares: Tensor) -> Tensor | None:
+            given = logits, labels, weights * shares
+            if self.params.reweight:
+                loss, distance = balance(*given, step=step, labeled=side == "labeled", scale=scale)
+            else:
+                loss, distance = None, balance.collect(*given, step=step, scale=scale)
+            extra.append(distance)
             return loss
 
         losses = super().view_losses(student, view, targets, side, step, class_loss=class_loss, **options)

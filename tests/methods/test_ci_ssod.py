@@ -23,6 +23,11 @@ def method(student: nn.Module, **changes: object):
     return one
 
 
+def ablation(student: nn.Module, name: str, **changes: object):
+    params = MethodParams.load(FILE.with_name(f"ci_ssod_{name}.yaml"))
+    return method(student, **(dict(params) | changes))
+
+
 def step(step: int = 0) -> TrainingStep:
     labeled = {"labeled": view([1, 2], boxes=2)}
     return TrainingStep(labeled, {"weak": view([3, 4]), "strong": view([3, 4])}, step=step)
@@ -41,8 +46,43 @@ def test_class_weights_learn_beside_the_student(pair: tuple[nn.Module, nn.Module
     weights = one.networks["balance"].log_weights
     assert weights.grad is not None and weights.grad.abs().sum() > 0
     assert one.networks["balance"].matrix.abs().sum() > 0 and logged["class_weight_min"] == pytest.approx(1)
-    plain = method(pair[0], reweight=False)
+    plain = method(pair[0], reweight=False, gradient_thresholds=False)
     assert not any(name.endswith("balance") for name in plain.step(*pair, step(1))[0])
+
+
+def test_thresholds_alone_learn_class_weights_that_no_loss_uses(pair: tuple[nn.Module, nn.Module]) -> None:
+    gbt = ablation(pair[0], "gbt", reweight_warm_up_steps=0, threshold_warm_up_steps=0, candidate_floor=0.0)
+    off = ablation(pair[0], "off", candidate_floor=0.0)
+    torch.manual_seed(0)
+    found = gbt.step(*pair, step(1))[0]
+    torch.manual_seed(0)
+    plain = off.step(*pair, step(1))[0]
+    assert torch.equal(found["labeled/class"], plain["labeled/class"]) and "labeled/balance" in found
+    assert gbt.networks["balance"].matrix.abs().sum() > 0
+    gbt.networks["balance"].weights.copy_(torch.tensor([3.0, 1.0, 1.0]))
+    gbt.now = 5
+    assert gbt._class_weights().tolist() == [3, 1]
+
+
+def test_without_its_parts_it_is_soft_teacher(pair: tuple[nn.Module, nn.Module]) -> None:
+    soft = methods.create(MethodParams.load(FILE.with_name("soft_teacher.yaml")), CLASSES, None)
+    found = []
+    for one in (soft, ablation(pair[0], "off")):
+        torch.manual_seed(0)
+        found.append(one.step(*pair, step(500)))
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize(("name", "part"), [("gbr", 0), ("gbt", 1), ("crs", 2), ("rfs", 3), ("off", None)])
+def test_each_ablation_has_one_part(name: str, part: int | None) -> None:
+    p = MethodParams.load(FILE.with_name(f"ci_ssod_{name}.yaml"))
+    parts = [p.reweight, p.class_thresholds, p.resample, p.labeled_repeat is not None]
+    assert parts == [place == part for place in range(4)]
+    same = set(type(p).model_fields) - {
+        "reweight", "class_thresholds", "gradient_thresholds", "resample", "labeled_repeat"
+    }  # fmt: skip
+    whole = MethodParams.load(FILE)
+    assert all(getattr(p, key) == getattr(whole, key) for key in same)
 
 
 def test_one_stage_detectors_have_no_class_weights() -> None:
