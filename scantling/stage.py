@@ -170,6 +170,7 @@ def _write_provenance(
         "machine": platform.machine(),
         "device": device() if "torch" in sys.modules else "cpu",
         "processes": distributed.world(),
+        "warnings": log.warned(),
         "seconds": round(seconds, 2),
         "peak_memory_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
     }

@@ -45,6 +45,7 @@ class Params(MethodParams):
 
 class Method(supervised.Method):
     unlabeled_views = ("weak", "strong")
+    threshold = "class_score"
 
     def __init__(self, params: Params, classes: tuple[str, ...], refined: pd.DataFrame | None):
         super().__init__(params, classes, refined)
@@ -71,6 +72,7 @@ class Method(supervised.Method):
         with torch.no_grad():
             weak_features = teacher.features(weak.images, weak.sizes) if teacher is not None else []
             candidates = self._candidates(teacher, weak_features, weak)
+        self.scores.add(torch.cat([c.scores for c in candidates]), len(candidates))
         weak_to_strong = strong.matrices @ torch.linalg.inv(weak.matrices)
         moved = [c.moved(m, s) for c, m, s in zip(candidates, weak_to_strong, strong.sizes, strict=True)]
         targets = [self._target(c, t.seed) for c, t in zip(moved, strong.targets, strict=True)]
