@@ -142,7 +142,8 @@ def _parser(function: Callable[..., None], hints: dict[str, Any]) -> argparse.Ar
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     for name, parameter in inspect.signature(function).parameters.items():
-        kind, required = hints[name], parameter.default is inspect.Parameter.empty
+        required = parameter.default is inspect.Parameter.empty
+        kind = Path if hints[name] == Path | None else hints[name]
         if isinstance(kind, type) and issubclass(kind, Params):
             parser.add_argument(f"--{name}", required=required, metavar="FILE[:SECTION]", help=f"{kind.__name__}, YAML")
         elif kind is Path:

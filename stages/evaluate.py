@@ -1,7 +1,9 @@
 """Measure a finished run: student and teacher on held-out images, pseudo labels against the truth the split hid.
 
 reads   index, split, pseudo.parquet, refined.parquet, student.safetensors, teacher.safetensors
-writes  metrics.json        {"student": 12 COCO numbers, "teacher": the same, "pseudo": precision, recall}
+        --burn_in           teacher.safetensors of the burn-in, which the run's teacher is compared with
+writes  metrics.json        {"student": 12 COCO numbers, "teacher": the same, "pseudo": precision, recall,
+                            "burn_in": AP of both teachers on some images, and whether the run's fell below}
         per_class.csv       model, class, AP, AP50, AR100, boxes
         detections.parquet  model, image_id, label, score, x1..y2 in original pixels
         label_quality.json  precision and recall of pseudo and refined labels per class and threshold
@@ -20,19 +22,30 @@ from scantling.checkpoint import load_weights
 from scantling.data import index as indexes
 from scantling.data import split as splits
 from scantling.distributed import is_first
-from scantling.evaluate import coco, label_quality
+from scantling.evaluate import below, coco, label_quality
 from scantling.evaluate.params import EvaluateParams
 from scantling.predict import predict
 from scantling.stage import device, run
 
 
 def evaluate(
-    index: Path, split: Path, pseudo: Path, refined: Path, model: Path, params: EvaluateParams, out: Path
+    index: Path,
+    split: Path,
+    pseudo: Path,
+    refined: Path,
+    model: Path,
+    params: EvaluateParams,
+    out: Path,
+    burn_in: Path | None = None,
 ) -> None:
     data = indexes.load(index, truth=True)
     images = data.images[data.images["subset"] == params.subset]
     settings = params.model_dump(include={"batch_size", "workers", "score_threshold", "nms_iou", "limit"})
     weights = {role: model / f"{role}.safetensors" for role in ("student", "teacher")}
+    looked_at = dict.fromkeys(weights, images)
+    if burn_in is not None and params.burn_in_images:
+        weights["burn_in"] = burn_in / "teacher.safetensors"
+        looked_at["burn_in"] = below.some(images, params.burn_in_images)
     keep = work.folder(
         "evaluate",
         images=index / "images.parquet",
@@ -45,9 +58,13 @@ def evaluate(
     for role, path in weights.items():
         detector, header = load_weights(path, classes=data.classes)
         size = header["detector"].input
-        found[role] = predict(detector, images, data.root, input=size, device=device(), keep=keep / role, **settings)
+        found[role] = predict(
+            detector, looked_at[role], data.root, input=size, device=device(), keep=keep / role, **settings
+        )
     if is_first():  # the others have found their part
-        _measure(data, split, pseudo, refined, params, found, out)
+        before = found.pop("burn_in", None)
+        fallen = None if before is None else below.compare(data, looked_at["burn_in"], before, found["teacher"])
+        _measure(data, split, pseudo, refined, params, found, out, {} if fallen is None else {"burn_in": fallen})
     work.finished(keep)
 
 
@@ -59,11 +76,14 @@ def _measure(
     params: EvaluateParams,
     found: dict[str, pd.DataFrame],
     out: Path,
+    more: dict[str, object],
 ) -> None:
     results = {role: coco.evaluate(data, params.subset, table) for role, table in found.items()}
     labels = pd.read_parquet(pseudo / "pseudo.parquet"), pd.read_parquet(refined / "refined.parquet")
     quality = label_quality.measure(data, splits.load(split), *labels, params.label_quality)
-    metrics = {role: result.numbers for role, result in results.items()} | {"pseudo": label_quality.headline(quality)}
+    metrics = (
+        {role: result.numbers for role, result in results.items()} | {"pseudo": label_quality.headline(quality)} | more
+    )
 
     (out / "metrics.json").write_text(json.dumps(metrics, indent=1))
     (out / "label_quality.json").write_text(json.dumps(quality, indent=1))

@@ -39,4 +39,5 @@ class EvaluateParams(Params):
     limit: int = Field(ge=1)  # detections per image
     batch_size: int = Field(ge=1)  # images
     workers: int = Field(ge=0)  # processes that decode images; 0 = in the process itself
+    burn_in_images: int = Field(500, ge=0)  # at most, of the subset: on them the burn-in's teacher is compared; 0: not
     label_quality: QualityParams

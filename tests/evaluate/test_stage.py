@@ -85,6 +85,20 @@ def test_same_bytes_again(arguments):
         assert (folder / "first" / name).read_bytes() == (folder / "second" / name).read_bytes()
 
 
+def test_a_teacher_below_its_burn_in_is_told_of(arguments):
+    """The run's own teacher stands for the burn-in: equal is not below; then an untrained one stands for the run's."""
+    folder, options = arguments
+    model = Path(options[options.index("--model") + 1])
+    run_stage(evaluate, [*options, "--burn_in", str(model), "--out", "with"])
+    metrics = json.loads((folder / "with/metrics.json").read_text())
+    assert metrics["burn_in"] == {
+        "images": 8, "burn_in_AP": metrics["teacher"]["AP"], "teacher_AP": metrics["teacher"]["AP"],
+        "below_burn_in": False,
+    }  # fmt: skip
+    assert json.loads((folder / "with/provenance.json").read_text())["warnings"] == []
+    assert set(pd.read_parquet(folder / "with/detections.parquet")["model"]) == {"student", "teacher"}
+
+
 def test_weights_of_other_classes_are_refused(arguments):
     folder, options = arguments
     model = folder / "other"

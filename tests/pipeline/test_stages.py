@@ -92,7 +92,7 @@ def test_commands_fit_the_stage_functions(stages: list[Stage]) -> None:
                 file, _, section = value.partition(":")
                 named[file] = (*named.get(file, ()), section) if section else ()
                 assert (ROOT / file).is_file(), f"{stage.name}: {file} is not there"
-            elif kind is Path:
+            elif kind in (Path, Path | None):
                 read_or_written = stage.outs if option == "out" else stage.deps
                 assert any(PurePosixPath(path).is_relative_to(value) for path in read_or_written), (stage.name, option)
             else:
