@@ -41,6 +41,7 @@ class Training:
     history: pd.DataFrame
     networks: nn.Module  # what the method trained beside the student (nn.ModuleDict, mostly empty)
     averages: nn.Module  # EMA of these
+    aids: dict[str, Any]  # what the method found out beside the weights
 
 
 def run(
@@ -110,7 +111,8 @@ def run(
     if params.steps:  # the last optimizer step belongs to the average as well
         _follow(state, params, params.steps)
     history = pd.DataFrame(state.rows, columns=_columns(state.rows))
-    return Training(student, average, history, method.networks, method.averages)
+    aids = method.aids(pool, params.steps)
+    return Training(student, average, history, method.networks, method.averages, aids)
 
 
 def _place(

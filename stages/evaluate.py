@@ -3,8 +3,9 @@
 reads   index, split, pseudo.parquet, refined.parquet, student.safetensors, teacher.safetensors
         --burn_in           teacher.safetensors of the burn-in, which the run's teacher is compared with
 writes  metrics.json        {"student": 12 COCO numbers, "teacher": the same, "pseudo": precision, recall,
+                            "groups": AP of rare, common and frequent classes,
                             "burn_in": AP of both teachers on some images, and whether the run's fell below}
-        per_class.csv       model, class, AP, AP50, AR100, boxes
+        per_class.csv       model, class, AP, AP50, AR100, boxes, labeled_boxes, group
         detections.parquet  model, image_id, label, score, x1..y2 in original pixels
         label_quality.json  precision and recall of pseudo and refined labels per class and threshold
 A killed run goes on where it was.
@@ -22,7 +23,7 @@ from scantling.checkpoint import load_weights
 from scantling.data import index as indexes
 from scantling.data import split as splits
 from scantling.distributed import is_first
-from scantling.evaluate import below, coco, label_quality
+from scantling.evaluate import below, coco, frequency, label_quality
 from scantling.evaluate.params import EvaluateParams
 from scantling.predict import predict
 from scantling.stage import device, run
@@ -81,13 +82,14 @@ def _measure(
     results = {role: coco.evaluate(data, params.subset, table) for role, table in found.items()}
     labels = pd.read_parquet(pseudo / "pseudo.parquet"), pd.read_parquet(refined / "refined.parquet")
     quality = label_quality.measure(data, splits.load(split), *labels, params.label_quality)
-    metrics = (
-        {role: result.numbers for role, result in results.items()} | {"pseudo": label_quality.headline(quality)} | more
-    )
+    per_class = _by_model({role: result.per_class for role, result in results.items()})
+    per_class = frequency.marked(per_class, splits.load(split), data.classes, params.frequency)
+    metrics: dict[str, object] = {role: result.numbers for role, result in results.items()}
+    metrics |= {"pseudo": label_quality.headline(quality), "groups": frequency.means(per_class)} | more
 
     (out / "metrics.json").write_text(json.dumps(metrics, indent=1))
     (out / "label_quality.json").write_text(json.dumps(quality, indent=1))
-    _by_model({role: result.per_class for role, result in results.items()}).to_csv(out / "per_class.csv", index=False)
+    per_class.to_csv(out / "per_class.csv", index=False)
     _by_model(found).to_parquet(out / "detections.parquet", index=False)
 
 

@@ -32,6 +32,19 @@ class QualityParams(Params):
         return self
 
 
+class FrequencyParams(Params):
+    """LVIS's borders (10 and 100), which it draws by images; here by the labeled boxes of the split."""
+
+    rare_boxes: int = Field(10, ge=0)  # a class with as many labeled boxes or fewer is rare
+    common_boxes: int = Field(100, ge=0)  # with as many or fewer common, with more frequent
+
+    @model_validator(mode="after")
+    def _rising(self) -> Self:
+        if self.common_boxes < self.rare_boxes:
+            raise ValueError(f"common_boxes {self.common_boxes} is below rare_boxes {self.rare_boxes}; raise it")
+        return self
+
+
 class EvaluateParams(Params):
     subset: str  # images of the index that the numbers are about
     score_threshold: Fraction  # detections below are not written and do not count
@@ -40,4 +53,5 @@ class EvaluateParams(Params):
     batch_size: int = Field(ge=1)  # images
     workers: int = Field(ge=0)  # processes that decode images; 0 = in the process itself
     burn_in_images: int = Field(500, ge=0)  # at most, of the subset: on them the burn-in's teacher is compared; 0: not
+    frequency: FrequencyParams = FrequencyParams()
     label_quality: QualityParams

@@ -90,6 +90,10 @@ class Method:
         """
         return pool.labeled, pool.unlabeled
 
+    def aids(self, pool: Pool, total_steps: int) -> dict[str, Any]:
+        """What the training found out beside the weights, as plain JSON types for a person; all processes are asked."""
+        return {}
+
     def refine(self, pseudo: pd.DataFrame, split: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, object]]:
         """The refined labels this method would learn from, and its aids. Supervised training uses none of them."""
         return unused(pseudo), {}

@@ -56,11 +56,15 @@ def test_files_of_the_stage(arguments):
     files = {"metrics.json", "per_class.csv", "detections.parquet", "label_quality.json", "provenance.json"}
     assert {path.name for path in out.iterdir()} == files
     metrics = json.loads((out / "metrics.json").read_text())
-    assert list(metrics) == ["student", "teacher", "pseudo"] and list(metrics["pseudo"]) == ["precision", "recall"]
+    assert list(metrics) == ["student", "teacher", "pseudo", "groups"] and list(metrics["pseudo"]) == [
+        "precision",
+        "recall",
+    ]
     assert list(metrics["student"]) == list(metrics["teacher"]) == list(coco.NAMES)
 
     per_class = pd.read_csv(out / "per_class.csv")
-    assert list(per_class.columns) == ["model", "class", "AP", "AP50", "AR100", "boxes"]
+    assert list(per_class.columns) == ["model", "class", "AP", "AP50", "AR100", "boxes", "labeled_boxes", "group"]
+    assert sum(group["classes"] for group in metrics["groups"].values()) == len(synthetic.CLASSES)
     assert per_class["model"].tolist() == ["student"] * 3 + ["teacher"] * 3
     assert per_class["class"].tolist() == [*synthetic.CLASSES] * 2
 

@@ -1,7 +1,10 @@
 """CI-SSOD's parts, each alone: class weights, thresholds, and which images are drawn."""
 
 import copy
+import json
+from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -10,6 +13,7 @@ from scantling import methods
 from scantling.data.loader import TrainingStep
 from scantling.methods import MethodParams
 from tests import tiny, toy
+from tests.methods import test_battery as battery
 from tests.methods.recording import view
 
 FILE = toy.ROOT / "params/methods/ci_ssod.yaml"
@@ -116,3 +120,49 @@ def test_rare_classes_are_drawn_more_often_and_the_pool_survives_a_kill(
     again.load_state_dict(one.state_dict())
     assert again.drawn(pool, 100, 100)[1] == unlabeled
     assert method(pair[0], resample=False).redraw_every is None
+
+
+def test_what_it_found_out_can_be_read_and_survives_a_kill(tmp_path: Path) -> None:
+    changes = {
+        "candidate_floor": 0.0, "threshold_limits": (0.001, 0.01), "threshold_warm_up_steps": 0,
+        "reweight_warm_up_steps": 0, "rarity": 1.0,
+    }  # fmt: skip
+
+    def soon(method: object) -> None:  # every part is at work from the second step on
+        method.__init__(method.params.model_copy(update=changes), CLASSES, None)  # type: ignore[misc, attr-defined]
+
+    def killed(method: object) -> None:
+        soon(method)
+        battery.kill_at(4)(method)
+
+    pool = toy.pool(tmp_path)
+    whole = battery.train_tiny(FILE, "faster_rcnn", tmp_path / "a", pool, 5, soon).aids
+    with pytest.raises(battery.Killed):
+        battery.train_tiny(FILE, "faster_rcnn", tmp_path / "b", pool, 5, killed)
+    assert battery.train_tiny(FILE, "faster_rcnn", tmp_path / "b", pool, 5, soon).aids == whole
+    assert json.loads(json.dumps(whole)) == whole
+    assert set(whole["class_weights"]) == {*CLASSES, "background"} and whole["class_weights"]["bar"] != 1
+    assert whole["gradients"]["rows"]["bar"]["bar"] < 0 < whole["gradients"]["rows"]["bar"]["background"]
+    assert all(0.001 <= t <= 0.011 for t in whole["class_thresholds"].values())
+    assert set(whole["image_repeats"]) == {"labeled", "unlabeled"}
+
+
+def test_offline_thresholds_and_repetitions_come_from_the_table() -> None:
+    rows = [(5, 0, 0.95), (6, 0, 0.85), (6, 1, 0.62), (7, 1, 0.58), (1, 0, 0.99)]  # image, class, score
+    table = pd.DataFrame(
+        [{"image_id": i, "label": c, "score": s, "x1": 0.0, "y1": 0.0, "x2": 9.0, "y2": 9.0} for i, c, s in rows]
+    ).assign(spread=0.01)
+    split = pd.DataFrame(
+        {"image_id": [1, 2, 5, 6, 7], "labeled": [True] * 2 + [False] * 3, "box_id": [3, 4, -1, -1, -1],
+         "label": [0, 0, -1, -1, -1]}
+    )  # fmt: skip
+    params = MethodParams.load(FILE).model_copy(update={"rarity": 90.0})
+    refined, aids = methods.create(params, CLASSES, None).refine(table, split)
+    mean = (0.9 + 0.6) / 2  # of the classes' mean scores, with 0.9 the highest threshold
+    assert aids["class_thresholds"] == pytest.approx({"square": 0.9, "bar": 0.9 * 0.6 / mean})
+    assert refined["for_class"].tolist() == [True, False, False, False, False]
+    assert aids["image_repeats"] == {"labeled": {}, "unlabeled": {}}  # 5 is 0.05 above, times sqrt(90/1): below 1
+    params = MethodParams.load(FILE).model_copy(update={"class_thresholds": False, "rarity": 90.0, "class_score": 0.6})
+    refined, aids = methods.create(params, CLASSES, None).refine(table, split)
+    assert refined["for_class"].tolist() == [True, True, True, False, False]
+    assert set(aids["image_repeats"]["unlabeled"]) == {"5", "6"}
