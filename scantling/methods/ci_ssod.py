@@ -158,9 +158,10 @@ class Method(soft_teacher.Method):
             balance = self.networks["balance"]
             found["class_weights"] = self._named(balance.weights)
             found["class_weights_in_use"] = self._named(balance.weights.clamp(*self.params.weight_limits))
+            matrix = balance.matrix / distributed.world()  # the released code adds the processes' means up
             found["gradients"] = {
                 "what": "row: class of the samples; column: class whose logit they move; diagonal: positive, negated",
-                "rows": {name: self._named(row) for name, row in zip(self._names(), balance.matrix, strict=False)},
+                "rows": {name: self._named(row) for name, row in zip(self._names(), matrix, strict=True)},
             }
         return found
 
