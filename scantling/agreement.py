@@ -30,8 +30,8 @@ def member_spread(members: Tensor, boxes: Tensor) -> Tensor:
     share, double = members.double(), boxes.double()
     count = share.sum(1, keepdim=True)
     mean = share @ double / count.clamp(min=1)
-    off = (double[None] - mean[:, None]) ** 2  # (N, M, 4)
-    deviation = ((share[..., None] * off).sum(1) / (count - 1).clamp(min=1)).sqrt()
+    squares = (share @ double**2 - count * mean**2).clamp(min=0)  # in float64: no memory of N x M boxes
+    deviation = (squares / (count - 1).clamp(min=1)).sqrt()
     width, height = (side.clamp(min=1) for side in box_ops.sides(mean))
     spread = (deviation / torch.stack([width, height, width, height], 1)).mean(1)
     return torch.where(count[:, 0] >= LEAST, spread, torch.inf).to(boxes.dtype)

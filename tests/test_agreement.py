@@ -35,7 +35,7 @@ def test_a_cluster_is_the_boxes_before_nms_around_a_detection(architecture: str)
         for box, label, value in list(zip(one.boxes, one.labels, spread, strict=True))[:20]:
             near = all_.boxes[(all_.labels == label) & (box_ops.iou(box[None], all_.boxes)[0] >= 0.6)]
             if value.isfinite():
-                torch.testing.assert_close(value, box_ops.spread(near[:, None]).mean(), rtol=1e-3, atol=1e-6)
+                torch.testing.assert_close(value, box_ops.spread(near[:, None]).mean(), rtol=1e-3, atol=1e-5)
                 finite += 1
             elif value.isinf():
                 assert len(near) < 3
