@@ -143,7 +143,8 @@ def _parser(function: Callable[..., None], hints: dict[str, Any]) -> argparse.Ar
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     for name, parameter in inspect.signature(function).parameters.items():
-        kind, required = hints[name], parameter.default is inspect.Parameter.empty
+        required = parameter.default is inspect.Parameter.empty
+        kind = Path if hints[name] == Path | None else hints[name]
         if isinstance(kind, type) and issubclass(kind, Params):
             parser.add_argument(f"--{name}", required=required, metavar="FILE[:SECTION]", help=f"{kind.__name__}, YAML")
         elif kind in (Path, Path | None):
@@ -171,6 +172,7 @@ def _write_provenance(
         "machine": platform.machine(),
         "device": device() if "torch" in sys.modules else "cpu",
         "processes": distributed.world(),
+        "warnings": log.warned(),
         "seconds": round(seconds, 2),
         "peak_memory_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
     }
