@@ -31,7 +31,7 @@ from typing import Any
 
 import pandas as pd
 
-from scantling import log, work
+from scantling import work
 from scantling.checkpoint import load_weights
 from scantling.data import index as indexes
 from scantling.data import split as splits
@@ -91,7 +91,7 @@ def _quality(
     data: indexes.Index, split: Path, pseudo: Path, refined: Path, before: Path | None, params: EvaluateParams
 ) -> dict[str, Any]:
     first_round = before is None or before == refined
-    quality = label_quality.measure(
+    return label_quality.measure(
         data,
         splits.load(split),
         pd.read_parquet(pseudo / "pseudo.parquet"),
@@ -100,9 +100,6 @@ def _quality(
         before=None if first_round else pd.read_parquet(before / "refined.parquet"),
         on_held_out=load_held_out(pseudo),
     )
-    for sentence in label_quality.polishing(quality):
-        log.line(sentence)
-    return quality
 
 
 if __name__ == "__main__":
