@@ -47,6 +47,7 @@ RUN_BY = {
     "python benchmarks/detectors.py fcos_lite retinanet_lite faster_rcnn_lite --clock cpu --repeats 3 --steps 10": (
         "tests/test_benchmarks.py::test_detectors_against_torchvision"
     ),
+    "python benchmarks/evaluate.py": "tests/test_benchmarks.py::test_the_fast_engine_against_pycocotools",
     "python benchmarks/splits.py": "tests/test_docs.py::test_the_benchmark_of_splits_runs",
     **dict.fromkeys(
         (

@@ -84,11 +84,11 @@ PUBLISHED: list[tuple[str, str, dict[str, Any]]] = [
     ),
     # its single-stage variant
     (
-        "methods/soft_teacher_retinanet",
+        "methods/soft_teacher_retinanet_coco",
         "ST 13.1",
         {"class_score": 0.9, "unlabeled_weight": 1.0, "nms_iou": 0.5, "limit": 1000, "candidate_floor": 0.05},
     ),
-    ("detectors/retinanet_r50_320", "ST 13", FOCAL | {"input.short_px": 320, "detect.score_threshold": 0.05}),
+    ("detectors/retinanet_soft_teacher", "ST 13", FOCAL | {"input.short_px": 320, "detect.score_threshold": 0.05}),
     ("training/coco_soft_teacher_retinanet:views", "ST 13.1", {"labeled.exact_px": (320, 320)}),
     (
         "training/coco_soft_teacher_retinanet:retrain",
