@@ -125,7 +125,7 @@ def test_the_benchmark_of_splits_runs() -> None:
 
 def test_the_benchmark_runs() -> None:
     done = subprocess.run(
-        [sys.executable, "benchmarks/throughput.py", "--repeats", "1", "--steps", "1"],
+        [sys.executable, "benchmarks/throughput.py", "--repeats", "1", "--steps", "1", "--image", "64"],
         cwd=ROOT, env={"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
