@@ -162,6 +162,8 @@ def main(argv: list[str] | None = None) -> None:
             need("onnxruntime")
         if not 0 <= given.score_threshold < 1 or not 0 < (given.nms_iou or 0.5) <= 1 or (given.limit or 1) < 1:
             raise BadInput("--score-threshold is 0 to 0.99, --nms-iou above 0 to 1, --limit at least 1")
+        for picture in given.check:
+            decode(picture)  # what cannot be read is said before the work
         detector = load_detector(given.model, "cpu")
         rule = {"score_threshold": given.score_threshold, "nms_iou": given.nms_iou, "limit": given.limit}
         write(detector, given.out, canvas=given.canvas, **rule)

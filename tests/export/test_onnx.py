@@ -21,7 +21,7 @@ from tests import tiny, toy, trained
 
 onnx = pytest.importorskip("onnx", reason="the extra scantling[onnx] is not installed")
 pytest.importorskip("onnxruntime", reason="the extra scantling[onnx] is not installed")
-RULE = {"score_threshold": 0.2, "nms_iou": None, "limit": 20}
+RULE = {"score_threshold": 0.4, "nms_iou": None, "limit": 20}
 
 
 @pytest.fixture(scope="module", params=tiny.ARCHITECTURES)
@@ -70,7 +70,7 @@ def test_the_file_says_what_it_is(exported: tuple[TrainedDetector, Path]) -> Non
     detector, file = exported
     model = onnx.load(file)
     about = {p.key: json.loads(p.value) for p in model.metadata_props}
-    assert about["classes"] == ["square", "bar"] and about["canvas"] == [96, 96] and about["score_threshold"] == 0.2
+    assert about["classes"] == ["square", "bar"] and about["canvas"] == [96, 96] and about["score_threshold"] == 0.4
     assert about["nms_iou"] == detector.params.detect.nms_iou and about["limit"] == 20
     assert [i.name for i in model.graph.input] == ["image"]
     assert [o.name for o in model.graph.output] == ["boxes", "labels", "scores"]
