@@ -40,7 +40,8 @@ RUN_BY = {
             "python stages/prepare.py --data params/data/own_data.yaml --out results/prepare/own_data",
             "make study STUDY=own_data",
             "python -m scantling.report results/report/own_data",
-            f"python -m scantling.label --model {MODEL} --images data/raw/new --out labeled/new --write coco yolo drawn",
+            f"python -m scantling.label --model {MODEL} --images data/raw/new --out labeled/new"
+            " --write coco yolo drawn",
             f"python -m scantling.export.onnx --model {MODEL} --out labeled/detector.onnx --check data/raw/new/a.jpg",
         ),
         "tests/test_own_data.py::test_the_document_is_walked",
