@@ -48,12 +48,18 @@ def test_pictures_of_the_models_own_size_give_equal_numbers(
     assert min(counts) > 0
 
 
-@pytest.mark.parametrize("size", [(160, 128), (121, 97), (50, 70), (64, 160)], ids=str)
+@pytest.mark.parametrize(
+    ("factor", "size"), [(2.0, (160, 128)), (1.51, (121, 97)), (1.5, (122, 140)), (2.0, (200, 130))], ids=str
+)
 def test_pictures_of_other_sizes_agree(
-    exported: tuple[TrainedDetector, Path], tmp_path: Path, size: tuple[int, int]
+    exported: tuple[TrainedDetector, Path], tmp_path: Path, factor: float, size: tuple[int, int]
 ) -> None:
     detector, file = exported
-    Image.open(trained.scenes(tmp_path)[0][0]).resize(size).save(tmp_path / "other.png")
+    scene = Image.open(trained.scenes(tmp_path)[0][0])
+    larger = scene.resize((round(scene.width * factor), round(scene.height * factor)))
+    picture = Image.new("RGB", size, (110, 110, 110))
+    picture.paste(larger)
+    picture.save(tmp_path / "other.png")
     count, far, off = export.compare(detector, file, tmp_path / "other.png", RULE)
     assert count > 0 and far < export.PIXELS and off < export.SCORE
 
