@@ -70,11 +70,14 @@ def label(model: Path, images: Path, out: Path, settings: Settings, *, batch_siz
         writing.coco(entries, detector.classes, fresh / "coco.json")
     if "yolo" in settings.write:
         writing.yolo(entries, detector.classes, fresh, scores=settings.scores)
-    summary = _summary(entries, detector.classes, fresh)
+    summary, boxes = _summary(entries, detector.classes, fresh)
     shutil.rmtree(out, ignore_errors=True)
     os.replace(fresh, out)
     shutil.rmtree(out / "parts")
     log.line(f"{out}: {summary}")
+    if not boxes:
+        text = f"nothing was surer than {settings.score_threshold:g}; a lower --score-threshold shows the rest"
+        log.line(f"{text}, or the model needs a longer training")
 
 
 def _check(images: Path, out: Path, settings: Settings, batch_size: int, workers: int) -> None:
@@ -216,8 +219,8 @@ class _Entries:
                 yield json.loads(line)
 
 
-def _summary(entries: _Entries, classes: Sequence[str], fresh: Path) -> str:
-    """One line of what was found; the unreadable ones also as unreadable.txt."""
+def _summary(entries: _Entries, classes: Sequence[str], fresh: Path) -> tuple[str, int]:
+    """One line of what was found, and how many boxes; the unreadable ones also as unreadable.txt."""
     boxes: Counter[int] = Counter()
     images = empty = 0
     unreadable: list[str] = []
@@ -232,4 +235,5 @@ def _summary(entries: _Entries, classes: Sequence[str], fresh: Path) -> str:
         (fresh / "unreadable.txt").write_text("\n".join(unreadable) + "\n", encoding="utf-8")
     each = ", ".join(f"{name} {boxes[label]}" for label, name in enumerate(classes))
     left_out = f"; {len(unreadable)} unreadable, see unreadable.txt" if unreadable else ""
-    return f"{images} images, {boxes.total()} boxes ({each}), {empty} images without any{left_out}"
+    text = f"{images} images, {boxes.total()} boxes ({each}), {empty} images without any{left_out}"
+    return text, boxes.total()

@@ -200,7 +200,7 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
         command.main(["--model", str(pictures), *words])
 
 
-def test_memory_does_not_grow_with_the_folder(model: Path, tmp_path: Path) -> None:
+def test_memory_does_not_grow_with_the_folder(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What is kept of an image after it is labeled is a line on disk."""
     root = _made(tmp_path / "many")
     Image.new("RGB", (40, 40), (110, 110, 110)).save(root / "0000.png")
@@ -213,3 +213,4 @@ def test_memory_does_not_grow_with_the_folder(model: Path, tmp_path: Path) -> No
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
     assert grown < 300 * 40 * 40 * 3 + 2**22 and isinstance(detector.network, torch.nn.Module)
     assert len(coco(tmp_path / "out")["images"]) == 300
+    assert "nothing was surer than 0.31; a lower --score-threshold" in capsys.readouterr().out
