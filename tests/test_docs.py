@@ -21,6 +21,7 @@ VIEWS = (
     "python -m scantling.augment --index results/prepare/bccd --views params/training/bccd.yaml:views --out views.png"
 )
 PREPARE = "python stages/prepare.py --data params/data/mine.yaml --out results/prepare/mine"
+MODEL = "results/retrain/own_data-full-f1-faster_rcnn_lite-tens-soft_teacher-s0/teacher.safetensors"
 
 # command -> the test that runs it (or, for the environment itself, what makes every test possible)
 RUN_BY = {
@@ -38,6 +39,17 @@ RUN_BY = {
     "dvc repro": "tests/pipeline/test_whole.py::test_the_whole_pipeline",
     "dvc metrics show": "tests/pipeline/test_reading.py::test_metrics_show_and_diff",
     "dvc exp run -S params/evaluate.yaml:subset=val": "tests/pipeline/test_reading.py::test_metrics_show_and_diff",
+    **dict.fromkeys(
+        (
+            "python stages/prepare.py --data params/data/own_data.yaml --out results/prepare/own_data",
+            "make study STUDY=own_data",
+            "python -m scantling.report results/report/own_data",
+            f"python -m scantling.label --model {MODEL} --images data/raw/new --out labeled/new"
+            " --write coco yolo drawn",
+            f"python -m scantling.export.onnx --model {MODEL} --out labeled/detector.onnx --check data/raw/new/a.jpg",
+        ),
+        "tests/test_own_data.py::test_the_document_is_walked",
+    ),
     PREPARE: "tests/test_docs.py::test_own_data_as_the_docs_say",
     "python -m scantling.describe results/split/digits-percent_10-f1": "tests/test_describe.py::test_it_says_what_is",
     "python benchmarks/teacher_student.py --repeats 7 --steps 3": (
@@ -106,7 +118,7 @@ def test_own_data_as_the_docs_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert DataParams.load("params/data/mine.yaml")
     assert study.write(Path("params/studies/mine.yaml"))
     table = yaml.safe_load(Path("params/experiments.yaml").read_text())
-    assert set(table["runs"]) == {f"mine-full-f1-faster_rcnn_lite-bccd-{m}-s0" for m in ("supervised", "soft_teacher")}
+    assert set(table["runs"]) == {f"mine-full-f1-faster_rcnn_lite-tens-{m}-s0" for m in ("supervised", "soft_teacher")}
     words = [sys.executable, str(ROOT / PREPARE.split()[1]), *PREPARE.split()[2:]]
     done = subprocess.run(words, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
