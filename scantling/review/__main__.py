@@ -44,13 +44,13 @@ def review(given: argparse.Namespace) -> None:
         params = check(ReviewParams, params.resolved() | changed, "--score-threshold")
     index, split = sources.load(chosen)
     teacher = sources.pseudo(chosen, index)
-    student, keep = _student(chosen, given.labeling, index, split, out)
-    if student is None:
-        student, teacher = teacher, None
-    if student is None:
+    model, keep = _boxes_of_model(chosen, given.labeling, index, split, out)
+    if model is None:
+        model, teacher = teacher, None
+    if model is None:
         raise BadInput("there are no boxes to look at; name --pseudo, --detections or --model")
-    log.line(f"{split['image_id'].nunique():,} images, {len(student):,} boxes")
-    found = rank(split, student, teacher, params)
+    log.line(f"{split['image_id'].nunique():,} images, {len(model):,} boxes")
+    found = rank(split, model, teacher, params)
 
     fresh = out.with_name(f".{out.name}.part")
     shutil.rmtree(fresh, ignore_errors=True)
@@ -60,7 +60,7 @@ def review(given: argparse.Namespace) -> None:
         "detections": keep and keep.name,
     }
     if keep is not None:
-        student.to_parquet(fresh / folder.DETECTIONS, index=False)
+        model.to_parquet(fresh / folder.DETECTIONS, index=False)
     folder.write(fresh, index, split, found, params, facts)
     shutil.rmtree(out, ignore_errors=True)
     os.replace(fresh, out)
@@ -70,7 +70,7 @@ def review(given: argparse.Namespace) -> None:
     log.line(f"{len(found.images):,} images with findings; {out / 'index.html'} shows the first {shown:,}")
 
 
-def _student(
+def _boxes_of_model(
     chosen: Sources, labeling: Path, index: Index, split: pd.DataFrame, out: Path
 ) -> tuple[pd.DataFrame | None, Path | None]:
     """The boxes of the model, read, kept from the last time or made; and the folder that making them goes on from."""

@@ -51,9 +51,9 @@ function sheetOf(image, sheet, named) {
       width: 100 * Math.max(x2 - x1, 0) / width + "%", height: 100 * Math.max(y2 - y1, 0) / height + "%",
     });
     if (named) {
-      // the name stands above its box, below it for the student: boxes of several often lie on each other
-      const tight = source !== "student" ? y1 / height < 0.05 : y2 / height > 0.95;
-      const tag = make("span", (source !== "student" ? "above" : "below") + (tight ? " in" : "") + (x1 / width > 0.75 ? " right" : ""),
+      // the name stands above its box, below it for the model: boxes of several often lie on each other
+      const tight = source !== "model" ? y1 / height < 0.05 : y2 / height > 0.95;
+      const tag = make("span", (source !== "model" ? "above" : "below") + (tight ? " in" : "") + (x1 / width > 0.75 ? " right" : ""),
         data.classes[label] + (score === null ? "" : " " + percent(score)));
       drawn.append(tag);
     }
@@ -141,8 +141,8 @@ function open(place) {
     button.type = "button";
     button.dataset.place = box;
     button.append(make("i", "r" + reason), data.reasons[reason] + " · " + score.toFixed(2));
-    let text = source === "label" ? `labeled ${name}` : `${source} says ${name}, ${percent(own)}`;
-    if (said >= 0) text += `; the machine says ${data.classes[said]}, ${percent(saidScore)}`;
+    let text = source === "label" ? `labeled ${name}` : `the ${source} says ${name}, ${percent(own)}`;
+    if (said >= 0) text += `; the model says ${data.classes[said]}, ${percent(saidScore)}`;
     button.append(make("small", "", text));
     button.addEventListener("click", () => look(state.on === box ? -1 : box));
     const item = make("li");

@@ -21,7 +21,7 @@ WORDS = {
     "missing_label": ("missing label", "a sure box, and no label near it"),
     "wrong_class": ("wrong class", "a label whose object the machine is sure to be of another class"),
     "unfound_label": ("unfound label", "a label that no box fits: wrong, badly placed, or hard"),
-    "disagreement": ("disagreement", "teacher and student differ on this box"),
+    "disagreement": ("disagreement", "teacher and model differ on this box"),
     "near_threshold": ("near threshold", "a box that is just used, or just not"),
     "wide_spread": ("unsure place", "a sure box whose corners are not"),
 }

@@ -18,7 +18,7 @@ class ReviewParams(Params):
     found_score: Fraction  # a label that no box above it fits is not found
     score_margin: float = Field(gt=0, le=1)  # distance from the threshold
     spread: float = Field(gt=0)  # box spread over box side
-    score_gap: float = Field(gt=0, le=1)  # difference of scores of teacher and student
+    score_gap: float = Field(gt=0, le=1)  # difference of scores of teacher and model
     images: int = Field(ge=1, le=5000)  # on the page and in the export
     boxes: int = Field(ge=1, le=1000)  # drawn on one image
     long_side_px: int = Field(ge=64, le=4096)  # of a picture

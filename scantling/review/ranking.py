@@ -10,7 +10,7 @@ image is the sum over its findings, about the number of corrections to expect in
 
 In an image that has none:
 
-  disagreement    teacher or student has a box above the threshold, the other none, or far less sure: half of the gap
+  disagreement    teacher or model has a box above the threshold, the other none, or far less sure: half of the gap
   near_threshold  a box is as good as used or not used: 1/2 at the threshold, falling to 0 at the end of the margin
   wide_spread     a box that would be used, but jittered copies of it do not come back: half of (1 - limit / spread)
 
@@ -39,7 +39,7 @@ FINDINGS = {"box": "int64", "reason": "str", "score": "float64", "said": "int32"
 @dataclass(frozen=True)
 class Ranking:
     """images: image_id, score, one column a reason (sums of the findings' scores), highest score first, only those
-    with a finding. boxes: BOXES of these images by image; source is label, student or teacher; labels have no score,
+    with a finding. boxes: BOXES of these images by image; source is label, model or teacher; labels have no score,
     boxes of a machine are those that a finding is about or that would be used and are no label yet. findings: FINDINGS;
     `box` is a row of boxes, `said` the class that the machine says instead (-1: none).
     """
@@ -49,20 +49,20 @@ class Ranking:
     findings: pd.DataFrame
 
 
-def rank(split: pd.DataFrame, student: pd.DataFrame, teacher: pd.DataFrame | None, params: ReviewParams) -> Ranking:
+def rank(split: pd.DataFrame, model: pd.DataFrame, teacher: pd.DataFrame | None, params: ReviewParams) -> Ranking:
     """Findings in all images of a split.
 
     split    table of labels that training sees (SPLIT_COLUMNS); only these are judged, hidden truth is not looked at
-    student  boxes of the model whose labels are looked at: image_id, label, score, x1..y2 and maybe spread
+    model    boxes of the model whose labels are looked at: image_id, label, score, x1..y2 and maybe spread
     teacher  those of another model, or None: then nobody disagrees
     """
     labeled = split["image_id"][split["labeled"]].unique()
     labels = split[split["box_id"] >= 0].reset_index(drop=True)
     labels = table(labels.assign(source="label", score=np.nan, spread=np.nan), BOXES)
-    student = _machine(student[student["image_id"].isin(split["image_id"])], "student")
-    known = student["image_id"].isin(labeled).to_numpy()
-    parts = _of_labeled(labels, student[known].reset_index(drop=True), params)
-    fresh = student[~known].reset_index(drop=True)
+    model = _machine(model[model["image_id"].isin(split["image_id"])], "model")
+    known = model["image_id"].isin(labeled).to_numpy()
+    parts = _of_labeled(labels, model[known].reset_index(drop=True), params)
+    fresh = model[~known].reset_index(drop=True)
     other = None
     if teacher is not None:
         mine = teacher["image_id"].isin(split["image_id"]) & ~teacher["image_id"].isin(labeled)
@@ -109,7 +109,7 @@ def _of_labeled(labels: pd.DataFrame, found: pd.DataFrame, params: ReviewParams)
 
 
 def _of_unlabeled(found: pd.DataFrame, other: pd.DataFrame | None, params: ReviewParams) -> list[Part]:
-    """Findings about boxes of the student, then those about boxes that the teacher alone has."""
+    """Findings about boxes of the model, then those about boxes that the teacher alone has."""
     scores, threshold = found["score"].to_numpy(np.float64), params.score_threshold
     sure = scores > threshold
     near = (1 - np.abs(scores - threshold) / params.score_margin) / 2

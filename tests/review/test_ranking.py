@@ -41,8 +41,8 @@ def said(found: Ranking) -> list[tuple]:
 def test_a_sure_box_far_from_every_label_is_a_missing_label() -> None:
     kept = split((1, True, 0, A))
     found = rank(kept, boxes((1, 0, 0.9, *A), (1, 1, 0.8, *B), (1, 0, 0.6, *C)), None, PARAMS)
-    assert said(found) == [(1, "missing_label", 0.8, "student", 1)]
-    assert found.boxes["source"].tolist() == ["label", "student"]
+    assert said(found) == [(1, "missing_label", 0.8, "model", 1)]
+    assert found.boxes["source"].tolist() == ["label", "model"]
 
 
 def test_a_poor_box_of_a_labeled_object_is_no_missing_label() -> None:
@@ -54,14 +54,14 @@ def test_a_poor_box_of_a_labeled_object_is_no_missing_label() -> None:
 
 def test_one_object_is_missing_once() -> None:
     found = rank(split((1, True)), boxes((1, 0, 0.9, *A), (1, 1, 0.8, 0, 0, 10, 11)), None, PARAMS)
-    assert said(found) == [(1, "missing_label", 0.9, "student", 0)]
+    assert said(found) == [(1, "missing_label", 0.9, "model", 0)]
 
 
 def test_a_label_in_a_sure_box_of_another_class_is_wrong() -> None:
     found = rank(split((1, True, 0, A)), boxes((1, 1, 0.9, *A), (1, 0, 0.2, *A)), None, PARAMS)
     assert said(found) == [(1, "wrong_class", 0.7, "label", 0)]
     assert found.findings[["said", "said_score"]].values.tolist() == [[1, pytest.approx(0.9)]]
-    assert found.boxes["source"].tolist() == ["label", "student"]  # what it says instead is proposed
+    assert found.boxes["source"].tolist() == ["label", "model"]  # what it says instead is proposed
     agrees = rank(split((1, True, 0, A)), boxes((1, 1, 0.9, *A), (1, 0, 0.95, *A)), None, PARAMS)
     assert said(agrees) == []
 
@@ -76,9 +76,9 @@ def test_doubts_about_boxes_of_images_that_nobody_labeled() -> None:
         split((1, False)), boxes((1, 0, 0.75, *A, 0.08), (1, 1, 0.6, *B, 0.5), (1, 1, 0.95, *C, 0.01)), None, PARAMS
     )
     assert sorted(said(found)) == [
-        (1, "near_threshold", 0.25, "student", 1),
-        (1, "near_threshold", 0.375, "student", 0),
-        (1, "wide_spread", 0.25, "student", 0),
+        (1, "near_threshold", 0.25, "model", 1),
+        (1, "near_threshold", 0.375, "model", 0),
+        (1, "wide_spread", 0.25, "model", 0),
     ]
     assert len(found.boxes) == 3  # the sure one is proposed, too
     assert found.images[["score", "near_threshold", "wide_spread"]].values.tolist() == [[0.875, 0.625, 0.25]]
@@ -89,7 +89,7 @@ def test_teacher_and_student_disagree() -> None:
     teacher = boxes((1, 0, 0.5, *A), (1, 0, 0.9, *B), (1, 1, 0.9, *C))
     found = rank(split((1, False)), student, teacher, PARAMS)
     assert sorted(said(found)) == [
-        (1, "disagreement", 0.225, "student", 0),
+        (1, "disagreement", 0.225, "model", 0),
         (1, "disagreement", 0.45, "teacher", 1),
     ]
 
