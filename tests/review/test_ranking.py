@@ -81,7 +81,8 @@ def test_doubts_about_boxes_of_images_that_nobody_labeled() -> None:
         (1, "wide_spread", 0.25, "model", 0),
     ]
     assert len(found.boxes) == 3  # the sure one is proposed, too
-    assert found.images[["score", "near_threshold", "wide_spread"]].values.tolist() == [[0.875, 0.625, 0.25]]
+    sums = found.images[["score", "near_threshold", "wide_spread"]]
+    assert sums.values.tolist() == [pytest.approx([0.875, 0.625, 0.25])]
 
 
 def test_teacher_and_student_disagree() -> None:
@@ -114,7 +115,7 @@ NUMBERS = st.tuples(st.integers(1, 3), st.integers(0, 1), st.integers(1, 100), s
 
 
 @given(st.lists(NUMBERS, max_size=12), st.randoms(use_true_random=False))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=10, deadline=None)
 def test_the_sum_is_the_score_and_the_order_of_rows_means_nothing(rows: list[tuple], draw) -> None:
     made = [(i, label, score / 100, 6.0 * x, 5.0 * y, 6.0 * x + 10, 5.0 * y + 10) for i, label, score, x, y in rows]
     made = list({(row[0], row[2]): row for row in made}.values())  # equal scores may change places
