@@ -116,7 +116,7 @@ def test_the_model_labels_the_images_once_and_goes_on_after_a_kill(
     first = pd.read_parquet(out / "detections.parquet")
     assert len(first) and set(first["image_id"]) <= set(range(8)) and not list(tmp_path.glob("work/review/*"))
     main([*command[:-1], "0.3"])
-    pd.testing.assert_frame_equal(pd.read_parquet(out / "detections.parquet"), first, check_dtype=False)
+    pd.testing.assert_frame_equal(pd.read_parquet(out / "detections.parquet"), first)
     assert json.loads((out / "review.json").read_text())["params"]["score_threshold"] == 0.3
 
 
