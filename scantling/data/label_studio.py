@@ -17,6 +17,7 @@ from scantling.data.drawn import Box, Drawn, number, surrounding, turned
 from scantling.stage import BadInput
 
 UPLOADED = re.compile(r"[0-9a-f]{8}-")  # Label Studio puts it before the name of an uploaded file
+SHAPES = {"x", "points", "rle", "sequence"}  # what the value of a region on the image has, and that of a choice has not
 REMEDY = "export it from Label Studio as `JSON` again"
 
 
@@ -48,10 +49,11 @@ def _drawn(task: dict[str, Any], where: str) -> Drawn:
     if not isinstance(results, list) or not all(isinstance(r, dict) for r in results):
         raise BadInput(f"{where}: `result` is no list of objects; {REMEDY}")
     for region in results:
-        if region.get("type") == "rectanglelabels" or region.get("type") == "polygonlabels":
+        value = region.get("value")
+        if region.get("type") in ("rectanglelabels", "polygonlabels"):
             _add(image, region, where)
-        elif region.get("type") in ("brushlabels", "ellipselabels", "keypointlabels"):
-            raise BadInput(f"{where}: has a region of type {region['type']}; only boxes are read: draw a rectangle")
+        elif isinstance(value, dict) and SHAPES & set(value):
+            raise BadInput(f"{where}: has a region of type {region.get('type')!r}; draw rectangles of RectangleLabels")
     return image
 
 

@@ -64,7 +64,9 @@ def test_the_last_answer_counts_and_none_is_none(tmp_path: Path) -> None:
 def test_a_turned_box_and_a_polygon_become_what_surrounds_them(tmp_path: Path) -> None:
     turned = region(value={"x": 50, "y": 50, "width": 25, "height": 10, "rotation": 90})
     outline = region(type="polygonlabels", value={"points": [[10, 10], [30, 20], [20, 50]], "polygonlabels": ["dog"]})
-    one, two = read(tmp_path, task({"result": [turned, outline, {"type": "choices"}]}))[0].boxes
+    one, two = read(tmp_path, task({"result": [turned, outline, {"type": "choices", "value": {"choices": ["good"]}}]}))[
+        0
+    ].boxes
     assert one.corners == pytest.approx((17, 15, 20, 25)) and two.corners == pytest.approx((4, 3, 12, 15))
 
 
@@ -78,7 +80,8 @@ def test_a_turned_box_and_a_polygon_become_what_surrounds_them(tmp_path: Path) -
         ([task({"result": [region(value={"rectanglelabels": ["a", "b"]})]})], "give each box one class"),
         ([task({"result": [region(value={"x": None})]})], "`x` of a box is 'None', no number"),
         ([task({"result": [region(original_width="wide")]})], "`original_width` is 'wide', no number"),
-        ([task({"result": [region(type="brushlabels")]})], "only boxes are read"),
+        ([task({"result": [region(type="brushlabels")]})], "'brushlabels'; draw rectangles"),
+        ([task({"result": [{"type": "rectangle", "value": {"x": 1}}]})], "'rectangle'; draw rectangles"),
         ([task(data={})], "names no image"),
         ([task({"result": [region(type="polygonlabels", value={"points": 1, "polygonlabels": ["a"]})]})], "no points"),
     ],
