@@ -20,6 +20,8 @@ COMMAND = re.compile(r"^ {4,}((?:make|snakemake|dvc|python|pip|git) [^#\n]*)", r
 VIEWS = (
     "python -m scantling.augment --index results/prepare/bccd --views params/training/bccd.yaml:views --out views.png"
 )
+# of docs/review.md the test runs what it finds there, line by line
+REVIEW = re.compile(r"^ {4}(python -m scantling\.(?:review|export|corrections) .*)$", re.M)
 PREPARE = "python stages/prepare.py --data params/data/mine.yaml --out results/prepare/mine"
 MODEL = "results/retrain/own_data-full-f1-faster_rcnn_lite-tens-soft_teacher-s0/teacher.safetensors"
 
@@ -70,6 +72,10 @@ RUN_BY = {
             " --pseudo pseudo.parquet --score-threshold 0.7",
         ),
         "tests/data/test_docs.py::test_every_export_runs",
+    ),
+    **dict.fromkeys(
+        REVIEW.findall((ROOT / "docs/review.md").read_text()),
+        "tests/review/test_docs.py::test_the_page_can_be_followed",
     ),
     VIEWS: "tests/augment/test_main.py::test_a_picture_of_the_views",
     "python benchmarks/views.py": "tests/test_docs.py::test_the_benchmark_of_views_runs",
