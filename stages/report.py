@@ -3,6 +3,7 @@
 reads   results/*/ of every run of the study
 writes  index.html   the page; needs no other file
         summary.json, summary.csv   the same facts for machines
+        tables.md    the tables of the study as Markdown, for a document of results
         figures/     every drawing as an SVG file of its own
 """
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from scantling.data import index as indexes
 from scantling.data import split as splits
-from scantling.report import figures, page, results, sheet, summary
+from scantling.report import figures, page, results, sheet, summary, tables
 from scantling.report.page import Chapter
 from scantling.report.params import ReportParams
 from scantling.report.results import Result
@@ -33,6 +33,7 @@ def build(study: StudyParams, folder: Path, params: ReportParams, out: Path) -> 
     (out / "index.html").write_text(page.render(facts, chapters, found, params.class_rows), encoding="utf-8")
     (out / "summary.json").write_text(json.dumps(facts, indent=1))
     summary.table(facts).to_csv(out / "summary.csv", index=False)
+    (out / "tables.md").write_text(tables.markdown(facts, params.class_rows), encoding="utf-8")
     (out / "figures").mkdir()
     for chapter in chapters:
         for name, svg in chapter.figures().items():

@@ -54,7 +54,6 @@ def render(
         chapters=list(zip(summary["groups"], chapters, strict=True)),
         photos={photo.name: photo for chapter in chapters for photo in chapter.photos}.values(),
         records=_records(results),
-        versions=_versions(results),
         class_rows=class_rows,
         kinds=sheet.KINDS,
         css=Markup(_text("style.css") + _text("drawing.css")),
@@ -81,16 +80,6 @@ def _records(results: Sequence[Result]) -> list[dict[str, str]]:
                 found.setdefault(f"{stage}/{key}", {"stage": stage, "key": key, "params": params})
     order = list(stage_keys(results[0].run))
     return sorted(found.values(), key=lambda record: order.index(record["stage"]))
-
-
-def _versions(results: Sequence[Result]) -> list[str]:
-    """Distinct machines and versions that made the runs."""
-    seen = {}
-    for result in results:
-        for provenance in result.provenance.values():
-            versions = ", ".join(f"{name} {version}" for name, version in provenance.get("versions", {}).items())
-            seen[f"{provenance.get('device', '?')} on {provenance.get('machine', '?')}: {versions}"] = True
-    return sorted(seen)
 
 
 def _text(name: str) -> str:

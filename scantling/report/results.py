@@ -39,6 +39,18 @@ class Result:
         step = self.history[stage]["step"]
         return int(step.max()) if len(step) else 0
 
+    @property
+    def total_steps(self) -> int:
+        """Training steps of burn-in and retraining."""
+        return sum(self.steps(stage) for stage in TRAININGS)
+
+    @property
+    def batch(self) -> dict[str, int] | None:
+        """Images a step of retraining, {"labeled": n, "unlabeled": n}; None if provenance is missing."""
+        training = self.provenance.get("retrain", {}).get("params", {}).get("training", {})
+        names = {"labeled": "labeled_per_step", "unlabeled": "unlabeled_per_step"}
+        return {kind: training[name] for kind, name in names.items()} if set(names.values()) <= set(training) else None
+
     def seconds(self, *stages: str) -> float | None:
         """Wall seconds of the stages together; None if one did not leave its provenance."""
         if any("seconds" not in self.provenance.get(stage, {}) for stage in stages):

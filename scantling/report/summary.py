@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
-import math
 from collections.abc import Iterable, Sequence
 from statistics import fmean
 from typing import Any
 
 import pandas as pd
 
-from scantling.report.intervals import interval
+from scantling.report.ceiling import ceiling, closed
+from scantling.report.classes import per_class
+from scantling.report.commit import commit
+from scantling.report.intervals import plain_interval
 from scantling.report.results import ROLES, TRAININGS, Result
 from scantling.report.study import StudyParams
 
@@ -20,16 +21,24 @@ QUALITY = ("precision", "recall", "boxes_per_image", "mean_iou")
 
 
 def summarize(study: StudyParams, results: Sequence[Result], preference: Sequence[str]) -> dict[str, Any]:
-    """study, title; baseline (in words, all there are; each group and run names its own, null if it has none);
-    measured (how); groups (runs that are compared: means, paired gains); runs; sharing."""
+    """study, title
+    baseline   in words, all there are; each group and run names its own, null if it has none
+    commit     of the code that wrote this, null if unknown
+    made_with  machines and versions
+    measured   how the runs were evaluated
+    groups     runs that are compared: means, paired gains
+    runs, sharing
+    """
     compared = groups(results)
     bases = {members[0].run.group: baseline_of(members, preference) for members in compared}
     return {
         "study": study.name,
         "title": study.title,
         "baseline": " or ".join([name for name in preference if name in bases.values()] or preference),
+        "commit": commit(),
+        "made_with": _made_with(results),
         "measured": _measured(results),
-        "groups": [_group(members, bases[members[0].run.group]) for members in compared],
+        "groups": [_group(members, results, bases[members[0].run.group]) for members in compared],
         "runs": [_run(result, results, bases[result.run.group]) for result in results],
         "sharing": _sharing(results),
     }
@@ -88,32 +97,51 @@ def _measured(results: Sequence[Result]) -> list[dict[str, Any]]:
     return found
 
 
-def _group(members: Sequence[Result], baseline: str | None) -> dict[str, Any]:
+def _made_with(results: Sequence[Result]) -> list[str]:
+    """Distinct machines and versions that trained and measured the runs."""
+    seen = set()
+    for result in results:
+        for provenance in result.provenance.values():
+            versions = ", ".join(f"{name} {version}" for name, version in provenance.get("versions", {}).items())
+            seen.add(f"{provenance.get('device', '?')} on {provenance.get('machine', '?')}: {versions}")
+    return sorted(seen)
+
+
+def _group(members: Sequence[Result], results: Sequence[Result], baseline: str | None) -> dict[str, Any]:
     data, split, detector, training = members[0].run.group
     names = methods(members, baseline)
+    top = ceiling(members, results, baseline)
     return {
         "data": data,
         "split": split,
         "detector": detector,
         "training": training,
         "baseline": baseline,
-        "methods": [_method(name, members, baseline) for name in names],
+        "folds": sorted({result.run.fold for result in members}),
+        "seeds": sorted({result.run.seed for result in members}),
+        "ceiling": top,
+        "methods": [_method(name, members, baseline, top) for name in names],
         "labels": _labels(members),
-        "per_class": _per_class(members, names),
+        "per_class": per_class(members, names, baseline),
     }
 
 
-def _method(name: str, members: Sequence[Result], baseline: str | None) -> dict[str, Any]:
+def _method(name: str, members: Sequence[Result], baseline: str | None, top: dict[str, Any] | None) -> dict[str, Any]:
     own = [result for result in members if result.run.method == name]
     gains = [_gain(result, members, baseline) for result in own]
-    reference = {_steps(result) for result in members if result.run.method == baseline}
+    reference = [result for result in members if result.run.method == baseline]
+    steps = {result.total_steps for result in reference}
+    gain = {role: {n: plain_interval(one[role][n] for one in gains) for n in HEADLINE} for role in ROLES}
+    naive = {n: plain_interval(r.metrics["teacher"][n] for r in reference) for n in HEADLINE}
     return {
         "method": name,
         "runs": [result.run.key for result in own],
-        **{role: {n: _interval(r.metrics[role][n] for r in own) for n in HEADLINE} for role in ROLES},
-        "gain": {role: {n: _interval(gain[role][n] for gain in gains) for n in HEADLINE} for role in ROLES},
-        "steps": round(fmean(_steps(result) for result in own)),
-        "equal_steps": not reference or {_steps(result) for result in own} == reference,
+        **{role: {n: plain_interval(r.metrics[role][n] for r in own) for n in HEADLINE} for role in ROLES},
+        "gain": gain,
+        "closed": closed(gain["teacher"], naive, top),
+        "steps": round(fmean(result.total_steps for result in own)),
+        "equal_steps": not steps or {result.total_steps for result in own} == steps,
+        "batch": own[0].batch,
         "seconds": _mean(result.seconds(*TRAININGS) for result in own),
         "targets": {target: _targets([r.quality["refined"][target]["all"] for r in own]) for target in TARGETS},
         "ignore_share": _mean(result.quality["refined"]["ignore_share"] for result in own),
@@ -175,20 +203,6 @@ def _labels(members: Sequence[Result]) -> dict[str, Any]:
     }
 
 
-def _per_class(members: Sequence[Result], names: Sequence[str]) -> list[dict[str, Any]]:
-    """Mean teacher AP of each method, classes in the order of the data set."""
-    tables = {}
-    for name in names:
-        own = [result.per_class for result in members if result.run.method == name]
-        teacher = pd.concat([rows[rows["model"] == "teacher"] for rows in own])
-        tables[name] = teacher.groupby("class", sort=False).agg(AP=("AP", "mean"), boxes=("boxes", "first"))
-    first = tables[names[0]]
-    return [
-        {"class": c, "boxes": int(first["boxes"][c]), "AP": {name: _plain(tables[name]["AP"].get(c)) for name in names}}
-        for c in first.index
-    ]
-
-
 def _sharing(results: Sequence[Result]) -> dict[str, Any]:
     """What the runs cost together, against each run doing its own burn-in and labelling."""
     own = {result.run.burn_in_key: result for result in results}
@@ -215,15 +229,6 @@ def _headline(result: Result) -> int:
     return result.quality["thresholds"].index(result.quality["headline_threshold"])
 
 
-def _steps(result: Result) -> int:
-    return result.steps("burn_in") + result.steps("retrain")
-
-
-def _interval(values: Iterable[float | None]) -> dict[str, Any] | None:
-    found = interval(list(values))
-    return None if found is None else dataclasses.asdict(found)
-
-
 def _mean(values: Iterable[float | None]) -> float | None:
     known = [v for v in values if v is not None]
     return fmean(known) if known else None
@@ -231,7 +236,3 @@ def _mean(values: Iterable[float | None]) -> float | None:
 
 def _minus(a: float | None, b: float | None) -> float | None:
     return None if a is None or b is None else a - b
-
-
-def _plain(value: Any) -> float | None:
-    return None if value is None or math.isnan(value) else float(value)
