@@ -28,6 +28,20 @@ def per_class(members: Sequence[Result], names: Sequence[str], baseline: str | N
     ]
 
 
+def table(groups: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    """classes.csv: one row a comparison, class and method; AP and the gain with its interval, fractions."""
+    keys = ("data", "split", "detector", "training")
+    rows = [
+        {key: group[key] for key in keys}
+        | {"class": row["class"], "test_boxes": row["boxes"], "method": method, "AP": value}
+        | {f"gain_{name}": (row["gain"][method] or {}).get(name) for name in ("mean", "low", "high", "n", "kind")}
+        for group in groups
+        for row in group["per_class"]
+        for method, value in row["AP"].items()
+    ]
+    return pd.DataFrame(rows)
+
+
 def _teacher(result: Result) -> pd.DataFrame:
     rows = result.per_class
     return rows[rows["model"] == "teacher"].set_index("class")

@@ -23,6 +23,7 @@ class Result:
     metrics     {"student": {...}, "teacher": {...}, "pseudo": {...}} as `evaluate` wrote it
     per_class   model, class, AP, AP50, AR100, boxes
     quality     the content of label_quality.json
+    errors      the content of errors.json, empty where there is none
     history     stage -> logged values over `step`, for burn_in and retrain
     provenance  stage -> provenance.json, of every stage of the run that has one
     """
@@ -31,6 +32,7 @@ class Result:
     metrics: dict[str, dict[str, float | None]]
     per_class: pd.DataFrame
     quality: dict[str, Any]
+    errors: dict[str, Any]
     history: dict[str, pd.DataFrame]
     provenance: dict[str, dict[str, Any]]
 
@@ -87,12 +89,14 @@ def _load(results: Path, run: Run) -> Result:
     history = {stage: pd.read_csv(_there(folder[stage] / "history.tsv"), sep="\t") for stage in TRAININGS}
     notes = {stage: path / "provenance.json" for stage, path in folder.items()}
     per_class = _there(folder["evaluate"] / "per_class.csv")
+    errors = folder["evaluate"] / "errors.json"
     return Result(
         run=run,
         metrics=_json(folder["evaluate"] / "metrics.json"),
         # a class may be called "NA" or "null": only the empty cell means undefined
         per_class=pd.read_csv(per_class, dtype={"class": str}, keep_default_na=False, na_values=[""]),
         quality=_json(folder["evaluate"] / "label_quality.json"),
+        errors=_json(errors) if errors.is_file() else {},
         history=history,
         provenance={stage: _json(path) for stage, path in notes.items() if path.is_file()},
     )

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
 
 import pandas as pd
 
+from scantling.report import errors, labels
 from scantling.report.ceiling import ceiling, closed
 from scantling.report.classes import per_class
 from scantling.report.commit import commit
 from scantling.report.intervals import plain_interval
+from scantling.report.labels import QUALITY, mean
 from scantling.report.results import ROLES, TRAININGS, Result
 from scantling.report.study import StudyParams
 
 HEADLINE = ("AP", "AP50")
 TARGETS = ("objectness", "class", "box")
-QUALITY = ("precision", "recall", "boxes_per_image", "mean_iou")
 
 
-def summarize(study: StudyParams, results: Sequence[Result], preference: Sequence[str]) -> dict[str, Any]:
+def summarize(
+    study: StudyParams, results: Sequence[Result], preference: Sequence[str], confusion_classes: int = 12
+) -> dict[str, Any]:
     """study, title
     baseline   in words, all there are; each group and run names its own, null if it has none
     commit     of the code that wrote this, null if unknown
@@ -38,7 +41,7 @@ def summarize(study: StudyParams, results: Sequence[Result], preference: Sequenc
         "commit": commit(),
         "made_with": _made_with(results),
         "measured": _measured(results),
-        "groups": [_group(members, results, bases[members[0].run.group]) for members in compared],
+        "groups": [_group(members, results, bases[members[0].run.group], confusion_classes) for members in compared],
         "runs": [_run(result, results, bases[result.run.group]) for result in results],
         "sharing": _sharing(results),
     }
@@ -62,11 +65,6 @@ def methods(members: Sequence[Result], baseline: str | None) -> list[str]:
     """Method names of a group: the baseline first, the others in the order of the study."""
     names = dict.fromkeys(result.run.method for result in members)
     return sorted(names, key=lambda name: name != baseline)
-
-
-def labelings(members: Sequence[Result]) -> list[Result]:
-    """One result for each set of pseudo labels: the methods of a fold and seed share one in the first round."""
-    return list({result.run.pseudo_key: result for result in reversed(members)}.values())[::-1]
 
 
 def table(summary: dict[str, Any]) -> pd.DataFrame:
@@ -107,7 +105,9 @@ def _made_with(results: Sequence[Result]) -> list[str]:
     return sorted(seen)
 
 
-def _group(members: Sequence[Result], results: Sequence[Result], baseline: str | None) -> dict[str, Any]:
+def _group(
+    members: Sequence[Result], results: Sequence[Result], baseline: str | None, confusion_classes: int
+) -> dict[str, Any]:
     data, split, detector, training = members[0].run.group
     names = methods(members, baseline)
     top = ceiling(members, results, baseline)
@@ -121,8 +121,9 @@ def _group(members: Sequence[Result], results: Sequence[Result], baseline: str |
         "seeds": sorted({result.run.seed for result in members}),
         "ceiling": top,
         "methods": [_method(name, members, baseline, top) for name in names],
-        "labels": _labels(members),
+        "labels": labels.facts(members),
         "per_class": per_class(members, names, baseline),
+        "errors": errors.facts(members, names, confusion_classes),
     }
 
 
@@ -142,15 +143,15 @@ def _method(name: str, members: Sequence[Result], baseline: str | None, top: dic
         "steps": round(fmean(result.total_steps for result in own)),
         "equal_steps": not steps or {result.total_steps for result in own} == steps,
         "batch": own[0].batch,
-        "seconds": _mean(result.seconds(*TRAININGS) for result in own),
+        "seconds": mean(result.seconds(*TRAININGS) for result in own),
         "targets": {target: _targets([r.quality["refined"][target]["all"] for r in own]) for target in TARGETS},
-        "ignore_share": _mean(result.quality["refined"]["ignore_share"] for result in own),
+        "ignore_share": mean(result.quality["refined"]["ignore_share"] for result in own),
     }
 
 
 def _run(result: Result, results: Sequence[Result], baseline: str | None) -> dict[str, Any]:
     stages = ("burn_in", "pseudo_label", "polish", "retrain", "evaluate")
-    at = _headline(result)
+    at = labels.headline(result.quality)
     return {
         "key": result.run.key,
         **result.run.resolved(),
@@ -183,26 +184,6 @@ def _gain(result: Result, others: Sequence[Result], baseline: str | None) -> dic
     return {role: {n: _minus(result.metrics[role][n], partner.metrics[role][n]) for n in HEADLINE} for role in ROLES}
 
 
-def _labels(members: Sequence[Result]) -> dict[str, Any]:
-    """The burn-in teachers' labels at the headline threshold, means over folds and seeds."""
-    sets = labelings(members)
-    first = sets[0].quality
-
-    def at_headline(part: Any) -> dict[str, Any]:
-        tables = [(part(one.quality["pseudo"]), _headline(one)) for one in sets]
-        return {"hidden": _mean(t["hidden"] for t, _ in tables)} | {
-            name: _mean(t[name][at] for t, at in tables) for name in QUALITY
-        }
-
-    return {
-        "threshold": first["headline_threshold"],
-        "images": _mean(one.quality["images"] for one in sets),
-        "hidden": _mean(one.quality["hidden"] for one in sets),
-        "all": at_headline(lambda pseudo: pseudo["all"]),
-        "classes": {c: at_headline(lambda pseudo, c=c: pseudo["classes"][c]) for c in first["classes"]},
-    }
-
-
 def _sharing(results: Sequence[Result]) -> dict[str, Any]:
     """What the runs cost together, against each run doing its own burn-in and labelling."""
     own = {result.run.burn_in_key: result for result in results}
@@ -222,16 +203,7 @@ def _sharing(results: Sequence[Result]) -> dict[str, Any]:
 
 
 def _targets(tables: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    return {name: _mean(t[name] for t in tables) for name in QUALITY}
-
-
-def _headline(result: Result) -> int:
-    return result.quality["thresholds"].index(result.quality["headline_threshold"])
-
-
-def _mean(values: Iterable[float | None]) -> float | None:
-    known = [v for v in values if v is not None]
-    return fmean(known) if known else None
+    return {name: mean(t[name] for t in tables) for name in QUALITY}
 
 
 def _minus(a: float | None, b: float | None) -> float | None:

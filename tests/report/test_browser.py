@@ -60,6 +60,7 @@ def test_console_is_heard(browser, tmp_path):
 def test_fits_a_phone(browser, made, tmp_path):
     page = html.escape((made.out / "index.html").read_text())
     frame = tmp_path / "frame.html"
+    shutil.copytree(made.out / "images", tmp_path / "images")
     frame.write_text(FRAME.format(width=PHONE_PX, page=page))
     dom, _ = opened(browser, frame, tmp_path / "profile")
     width, content, wide = re.search(r'id="answer">width (\d+) content (\d+) wide (.*)', dom).groups()
