@@ -120,7 +120,7 @@ def bar_chart(rows: Sequence[tuple[str, Sequence[Bar]]], *, label: str, left: fl
             body.append(
                 f'<rect class="bar {bar.style}" x="{_n(start)}" y="{_n(py)}" width="{_n(max(end - start, 0.8))}" '
                 f'height="{thick - 2}"><title>{escape(bar.name)}: {bar.value:.1f}</title></rect>'
-                f'<text x="{_n(end + 4)}" y="{_n(py + 8)}">{_tick(round(bar.value, 1))}</text>'
+                f'<text x="{_n(end + 4)}" y="{_n(py + 8)}">{bar.value:.1f}</text>'
             )
             py += thick
         py += gap

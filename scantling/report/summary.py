@@ -75,6 +75,8 @@ def table(summary: dict[str, Any]) -> pd.DataFrame:
         row = {name: run[name] for name in names}
         for role in ROLES:
             row |= {f"{role}_{name}": value for name, value in run[role].items()}
+        for metric, numbers in run["more"].items():
+            row |= {f"teacher_{metric}_{name}": value for name, value in numbers.items()}
         row |= {f"{role}_gain_{name}": run["gain"][role][name] for role in ROLES for name in HEADLINE}
         row |= {f"pseudo_{name}": value for name, value in run["pseudo"].items()}
         row |= {f"{stage}_steps": value for stage, value in run["steps"].items()}
@@ -138,6 +140,7 @@ def _method(name: str, members: Sequence[Result], baseline: str | None, top: dic
         "method": name,
         "runs": [result.run.key for result in own],
         **{role: {n: plain_interval(r.metrics[role][n] for r in own) for n in HEADLINE} for role in ROLES},
+        "more": _more(own),
         "gain": gain,
         "closed": closed(gain["teacher"], naive, top),
         "steps": round(fmean(result.total_steps for result in own)),
@@ -149,6 +152,16 @@ def _method(name: str, members: Sequence[Result], baseline: str | None, top: dic
     }
 
 
+def _more(own: Sequence[Result]) -> dict[str, Any]:
+    """The numbers of other metrics that were computed, VOC's and LVIS', of the averaged weights; {} without any."""
+    found = {}
+    for metric in ("voc", "lvis"):
+        tables = [result.metrics[metric]["teacher"] for result in own if metric in result.metrics]
+        if len(tables) == len(own):
+            found[metric] = {name: plain_interval(t.get(name) for t in tables) for name in tables[0]}
+    return found
+
+
 def _run(result: Result, results: Sequence[Result], baseline: str | None) -> dict[str, Any]:
     stages = ("burn_in", "pseudo_label", "polish", "retrain", "evaluate")
     at = labels.headline(result.quality)
@@ -157,6 +170,8 @@ def _run(result: Result, results: Sequence[Result], baseline: str | None) -> dic
         **result.run.resolved(),
         "baseline": baseline,
         **{role: result.metrics[role] for role in ROLES},
+        "more": {metric: result.metrics[metric]["teacher"] for metric in ("voc", "lvis") if metric in result.metrics},
+        "over_images": labels.found(result.metrics, "intervals", "teacher", "AP"),
         "gain": _gain(result, results, baseline),
         "pseudo": {"threshold": result.quality["headline_threshold"]}
         | {name: result.quality["pseudo"]["all"][name][at] for name in QUALITY},

@@ -84,7 +84,10 @@ def test_newer_results_show_more_and_older_ones_do_not(made, page):
         "what could be known without the hidden boxes",
     ):
         assert text in newer and text not in older, text
+    results = page.split('<section id="results">')[1]
+    assert results.count("AP area") == 1 and "11.1 to 99.9" in page
     facts = json.loads((made.out / "summary.json").read_text())["groups"]
+    assert facts[0]["methods"][0]["more"]["voc"]["AP_area"]["mean"] == 0.25 and facts[1]["methods"][0]["more"] == {}
     assert facts[1]["errors"] is None and facts[1]["labels"]["sizes"] == {} and facts[1]["labels"]["estimate"] is None
     errors = facts[0]["errors"]
     # the third class is confused with none, but there is room for it; the last row and column are background
