@@ -33,6 +33,17 @@ RUN_BY = {
     "snakemake --cores all --profile slurm": "tests/pipeline/test_reading.py",
     "dvc repro": "tests/pipeline/test_whole.py::test_the_whole_pipeline",
     "dvc metrics show": "tests/pipeline/test_reading.py::test_metrics_show_and_diff",
+    "dvc metrics diff": "tests/pipeline/test_reading.py::test_metrics_show_and_diff",
+    "dvc plots show": "tests/pipeline/test_reading.py::test_plots_show",
+    "dvc plots diff HEAD workspace": "tests/pipeline/test_reading.py::test_plots_diff",
+    "dvc exp show": "tests/pipeline/test_reading.py::test_an_experiment_with_a_changed_value",
+    "snakemake --cores 1 pages": "tests/pipeline/test_reading.py::test_report_of_snakemake_with_captions",
+    "snakemake pages --report study.html": ("tests/pipeline/test_reading.py::test_report_of_snakemake_with_captions"),
+    "python -m scantling.report results/report/demo": "tests/report/test_main.py::test_table_of_a_report",
+    "python -m scantling.tensorboard results --out work/tensorboard": (
+        "tests/test_tensorboard.py::test_a_file_for_each_training"
+    ),
+    "python benchmarks/report.py": "tests/test_benchmarks.py::test_the_benchmark_of_the_report_runs",
     "dvc exp run -S params/evaluate.yaml:subset=val": "tests/pipeline/test_reading.py::test_metrics_show_and_diff",
     PREPARE: "tests/test_docs.py::test_own_data_as_the_docs_say",
     "python -m scantling.describe results/split/digits-percent_10-f1": "tests/test_describe.py::test_it_says_what_is",
