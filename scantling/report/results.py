@@ -24,6 +24,7 @@ class Result:
     per_class   model, class, AP, AP50, AR100, boxes
     quality     the content of label_quality.json
     errors      the content of errors.json, empty where there is none
+    intervals   the content of intervals.json, the same
     history     stage -> logged values over `step`, for burn_in and retrain
     provenance  stage -> provenance.json, of every stage of the run that has one
     """
@@ -33,6 +34,7 @@ class Result:
     per_class: pd.DataFrame
     quality: dict[str, Any]
     errors: dict[str, Any]
+    intervals: dict[str, Any]
     history: dict[str, pd.DataFrame]
     provenance: dict[str, dict[str, Any]]
 
@@ -89,14 +91,14 @@ def _load(results: Path, run: Run) -> Result:
     history = {stage: pd.read_csv(_there(folder[stage] / "history.tsv"), sep="\t") for stage in TRAININGS}
     notes = {stage: path / "provenance.json" for stage, path in folder.items()}
     per_class = _there(folder["evaluate"] / "per_class.csv")
-    errors = folder["evaluate"] / "errors.json"
     return Result(
         run=run,
         metrics=_json(folder["evaluate"] / "metrics.json"),
         # a class may be called "NA" or "null": only the empty cell means undefined
         per_class=pd.read_csv(per_class, dtype={"class": str}, keep_default_na=False, na_values=[""]),
         quality=_json(folder["evaluate"] / "label_quality.json"),
-        errors=_json(errors) if errors.is_file() else {},
+        errors=_json_if_there(folder["evaluate"] / "errors.json"),
+        intervals=_json_if_there(folder["evaluate"] / "intervals.json"),
         history=history,
         provenance={stage: _json(path) for stage, path in notes.items() if path.is_file()},
     )
@@ -107,6 +109,11 @@ def _json(path: Path) -> dict[str, Any]:
         return json.loads(_there(path).read_text())
     except json.JSONDecodeError as error:
         raise BadInput(f"{path}: not valid JSON ({error}); delete the folder and run its stage again") from None
+
+
+def _json_if_there(path: Path) -> dict[str, Any]:
+    """{} where results are of a version that did not write it."""
+    return _json(path) if path.is_file() else {}
 
 
 def _there(path: Path) -> Path:

@@ -11,7 +11,7 @@ import pandas as pd
 from scantling.report import errors, labels
 from scantling.report.ceiling import ceiling, closed
 from scantling.report.classes import per_class
-from scantling.report.commit import commit
+from scantling.report.commit import at_start
 from scantling.report.intervals import plain_interval
 from scantling.report.labels import QUALITY, mean
 from scantling.report.results import ROLES, TRAININGS, Result
@@ -38,7 +38,7 @@ def summarize(
         "study": study.name,
         "title": study.title,
         "baseline": " or ".join([name for name in preference if name in bases.values()] or preference),
-        "commit": commit(),
+        "commit": at_start(),
         "made_with": _made_with(results),
         "measured": _measured(results),
         "groups": [_group(members, results, bases[members[0].run.group], confusion_classes) for members in compared],
@@ -171,7 +171,7 @@ def _run(result: Result, results: Sequence[Result], baseline: str | None) -> dic
         "baseline": baseline,
         **{role: result.metrics[role] for role in ROLES},
         "more": {metric: result.metrics[metric]["teacher"] for metric in ("voc", "lvis") if metric in result.metrics},
-        "over_images": labels.found(result.metrics, "intervals", "teacher", "AP"),
+        "over_images": labels.found(result.intervals, "teacher", "AP"),
         "gain": _gain(result, results, baseline),
         "pseudo": {"threshold": result.quality["headline_threshold"]}
         | {name: result.quality["pseudo"]["all"][name][at] for name in QUALITY},
