@@ -77,7 +77,8 @@ def _dots(
 
 def training(members: Sequence[Result], names: Sequence[str], styles: dict[str, str], points: int) -> list[Figure]:
     """Every loss term over the step, a line a method; then the pseudo boxes an image."""
-    by_method = {name: [r for r in members if r.run.method == name] for name in names}
+    by_method = {name: [curves.whole(r) for r in members if r.run.method == name] for name in names}
+    last = max((int(t["step"].max()) for tables in by_method.values() for t in tables if len(t)), default=1)
     start = {result.steps("burn_in") for result in members}
     marks = sorted(start) if start != {0} else []
     wanted = [(term, _spoken(term), "loss") for term in curves.terms(members)]
@@ -88,7 +89,6 @@ def training(members: Sequence[Result], names: Sequence[str], styles: dict[str, 
         values = [y for line in found.values() for _, y in line]
         if not values:
             continue
-        last = max(int(curves.whole(r)["step"].max()) for r in members if len(curves.whole(r)))
         # A first value far above the rest would flatten the curve: the range ends at twice the 90th percentile.
         top = min(max(values), 2 * sorted(values)[int(0.9 * (len(values) - 1))]) or max(values)
         y = extent([min(top, v) for v in values], zero=True)
