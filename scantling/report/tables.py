@@ -68,7 +68,8 @@ def _methods(group: dict[str, Any]) -> str:
                 "-" if m["seconds"] is None else f"{m['seconds']:.0f}",
             )
         )
-    where = f"Folds {_list(group['folds'])}, seeds {_list(group['seeds'])}; gains over `{group['baseline']}`:"
+    over = f"gains over `{group['baseline']}`" if group["baseline"] else "no baseline to count gains from"
+    where = f"Folds {_list(group['folds'])}, seeds {_list(group['seeds'])}; {over}:"
     return f"{where}\n\n{_table(head, rows)}"
 
 

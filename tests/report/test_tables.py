@@ -97,6 +97,12 @@ def test_share_of_the_gap_to_all_labels(tmp_path):
     assert summary.summarize(plan, found, BASELINES)["groups"][0]["ceiling"] is None  # other steps
 
 
+def test_without_a_baseline_nothing_is_gained(made):
+    found = results.load(made.results, made.study)
+    shown = tables.markdown(summary.summarize(made.study, found, ["another"]), 100)
+    assert "no baseline to count gains from" in shown and "None" not in shown
+
+
 def test_long_lists_of_classes_are_cut(facts):
     shown = tables.markdown(facts, 2)
     assert "2 of 3 classes; `summary.json` has all." in shown and "3 classes" not in tables.markdown(facts, 3)
