@@ -5,7 +5,7 @@
 #   cores, memory, GPUs, time             params/resources.yaml
 #   how Snakemake behaves                 profiles/default, slurm
 #
-# A report by Snakemake itself:  snakemake --cores 1 pages  and then  snakemake pages --report study.html
+# A report by Snakemake itself:  snakemake --cores 1 pages  and then  snakemake --cores 1 pages --report study.html
 #
 # Inputs and outputs of the rules are stamps (.pipeline/); the artefacts are DVC's, so Snakemake never deletes, times
 # or checksums them. Run a stage that is up to date once more:  snakemake --forcerun S --config force=1 -- S

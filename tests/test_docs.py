@@ -38,7 +38,9 @@ RUN_BY = {
     "dvc plots diff HEAD workspace": "tests/pipeline/test_reading.py::test_plots_diff",
     "dvc exp show": "tests/pipeline/test_reading.py::test_an_experiment_with_a_changed_value",
     "snakemake --cores 1 pages": "tests/pipeline/test_reading.py::test_report_of_snakemake_with_captions",
-    "snakemake pages --report study.html": ("tests/pipeline/test_reading.py::test_report_of_snakemake_with_captions"),
+    "snakemake --cores 1 pages --report study.html": (
+        "tests/pipeline/test_reading.py::test_report_of_snakemake_with_captions"
+    ),
     "python -m scantling.report results/report/demo": "tests/report/test_main.py::test_table_of_a_report",
     "python -m scantling.tensorboard results --out work/tensorboard": (
         "tests/test_tensorboard.py::test_a_file_for_each_training"
