@@ -107,3 +107,13 @@ def test_the_benchmark_of_the_report_runs(tmp_path: Path) -> None:
     assert re.search(r"8 runs, 300 images: \d+\.\d s, \d+\.\d s of one core", done.stdout)
     assert re.search(r"page \d\.\d\d MB, \d+ images of \d\.\d MB together", done.stdout)
     assert "co_student" in (tmp_path / "a" / "index.html").read_text()
+
+
+def test_the_fast_engine_against_pycocotools() -> None:
+    done = subprocess.run(
+        [sys.executable, "benchmarks/evaluate.py", "--shrink", "100", "--repeats", "1"],
+        cwd=ROOT, env={"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("50 images, 367 boxes, 5,000 detections\n")
+    assert re.search(r"twelve numbers equal: True; pycocotools over the fast engine: \d+\.\d", done.stdout)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,17 @@ def test_report_of_snakemake_with_captions(toy: Toy, tmp_path: Path) -> None:
     toy.set("evaluate", threshold=0.5)
     toy.snakemake("pages")
     assert copied != toy.read(".pipeline/pages/two/summary.csv") == toy.read("results/report/two/summary.csv")
+
+
+def test_a_stage_that_was_run_by_hand_is_taken_over(toy: Toy) -> None:
+    """As docs/reproduce.md trains on several GPUs: the engines start one process a stage."""
+    toy.set("training", a={"rate": 3})
+    options = "--index results/prepare/toy --training params/training.yaml:a --out results/retrain/toy-a"
+    toy.call(sys.executable, "stages/retrain.py", *options.split())
+    toy.dvc("commit", "-q", "-f", "retrain@toy-a")
+    assert toy.run("snakemake") == {"evaluate@toy-a", "report@two"}
+    toy.set("training", a={"rate": 1})
+    assert toy.run("dvc") == set()
 
 
 def test_an_experiment_with_a_changed_value(toy: Toy) -> None:
