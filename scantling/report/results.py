@@ -30,7 +30,7 @@ class Result:
     """
 
     run: Run
-    metrics: dict[str, dict[str, float | None]]
+    metrics: dict[str, dict[str, Any]]
     per_class: pd.DataFrame
     quality: dict[str, Any]
     errors: dict[str, Any]

@@ -146,6 +146,7 @@ def _method(name: str, members: Sequence[Result], baseline: str | None, top: dic
         "steps": round(fmean(result.total_steps for result in own)),
         "equal_steps": not steps or {result.total_steps for result in own} == steps,
         "batch": own[0].batch,
+        "below_burn_in": sum(bool(labels.found(r.metrics, "burn_in", "below_burn_in")) for r in own),
         "seconds": mean(result.seconds(*TRAININGS) for result in own),
         "targets": {target: _targets([r.quality["refined"][target]["all"] for r in own]) for target in TARGETS},
         "ignore_share": mean(result.quality["refined"]["ignore_share"] for result in own),
@@ -153,13 +154,20 @@ def _method(name: str, members: Sequence[Result], baseline: str | None, top: dic
 
 
 def _more(own: Sequence[Result]) -> dict[str, Any]:
-    """The numbers of other metrics that were computed, VOC's and LVIS', of the averaged weights; {} without any."""
-    found = {}
-    for metric in ("voc", "lvis"):
-        tables = [result.metrics[metric]["teacher"] for result in own if metric in result.metrics]
-        if len(tables) == len(own):
-            found[metric] = {name: plain_interval(t.get(name) for t in tables) for name in tables[0]}
-    return found
+    """Means of `_others` over runs that all have them."""
+    tables = [_others(result) for result in own]
+    return {
+        metric: {name: plain_interval(table[metric].get(name) for table in tables) for name in numbers}
+        for metric, numbers in tables[0].items()
+        if all(metric in table for table in tables)
+    }
+
+
+def _others(result: Result) -> dict[str, dict[str, float | None]]:
+    """The averaged weights by other metrics, where they were computed: VOC's, LVIS', AP by frequency of the labels."""
+    found = {metric: result.metrics[metric]["teacher"] for metric in ("voc", "lvis") if metric in result.metrics}
+    groups: dict[str, Any] = result.metrics.get("groups") or {}
+    return found | ({"groups": {name: of["teacher"]["AP"] for name, of in groups.items()}} if groups else {})
 
 
 def _run(result: Result, results: Sequence[Result], baseline: str | None) -> dict[str, Any]:
@@ -170,7 +178,7 @@ def _run(result: Result, results: Sequence[Result], baseline: str | None) -> dic
         **result.run.resolved(),
         "baseline": baseline,
         **{role: result.metrics[role] for role in ROLES},
-        "more": {metric: result.metrics[metric]["teacher"] for metric in ("voc", "lvis") if metric in result.metrics},
+        "more": _others(result),
         "over_images": labels.found(result.intervals, "teacher", "AP"),
         "gain": _gain(result, results, baseline),
         "pseudo": {"threshold": result.quality["headline_threshold"]}
