@@ -40,6 +40,19 @@ RUN_BY = {
     "dvc commit -f retrain@KEY": "tests/pipeline/test_reading.py::test_a_stage_that_was_run_by_hand_is_taken_over",
     "dvc repro": "tests/pipeline/test_whole.py::test_the_whole_pipeline",
     "dvc metrics show": "tests/pipeline/test_reading.py::test_metrics_show_and_diff",
+    "dvc metrics diff": "tests/pipeline/test_reading.py::test_metrics_show_and_diff",
+    "dvc plots show": "tests/pipeline/test_reading.py::test_plots_show",
+    "dvc plots diff HEAD workspace": "tests/pipeline/test_reading.py::test_plots_diff",
+    "dvc exp show": "tests/pipeline/test_reading.py::test_an_experiment_with_a_changed_value",
+    "snakemake --cores 1 pages": "tests/pipeline/test_reading.py::test_report_of_snakemake_with_captions",
+    "snakemake --cores 1 pages --report study.html": (
+        "tests/pipeline/test_reading.py::test_report_of_snakemake_with_captions"
+    ),
+    "python -m scantling.report results/report/demo": "tests/report/test_main.py::test_table_of_a_report",
+    "python -m scantling.tensorboard results --out work/tensorboard": (
+        "tests/test_tensorboard.py::test_a_file_for_each_training"
+    ),
+    "python benchmarks/report.py": "tests/test_benchmarks.py::test_the_benchmark_of_the_report_runs",
     "dvc exp run -S params/evaluate.yaml:subset=val": "tests/pipeline/test_reading.py::test_metrics_show_and_diff",
     **dict.fromkeys(
         (
