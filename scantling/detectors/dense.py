@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import torch
 from pydantic import Field
 from torch import Tensor
-from torchvision.ops import box_iou, clip_boxes_to_image, nms
+from torchvision.ops import box_iou, nms
 
+from scantling.boxes import clip
 from scantling.detectors.assign import BACKGROUND
 from scantling.detectors.decode import best_pairs, has_area, select
 from scantling.detectors.losses import focal_loss, normalizer
@@ -166,7 +167,7 @@ class DenseDetector(PyramidDetector):
             row, label = rows[i][passed], labels[i][passed]
             boxes = self.decode(found.raw[i, row], found.places[row])
             if self.head.clip_before_nms and size is not None:
-                boxes = clip_boxes_to_image(boxes, size)
+                boxes = clip(boxes, size)
             scores = p[i, row, label] if quality is None else (p[i, row, label] * quality[i, row]).sqrt()
             detections.append(select(boxes, scores, label, p[i, row], size, rule))
         return detections
@@ -181,7 +182,7 @@ class DenseDetector(PyramidDetector):
         values, rows, _ = best_pairs(sure, found.counts, self.head.candidates_per_level, found.valid)
         offered = []
         for i, size in enumerate(sizes):
-            boxes = clip_boxes_to_image(self.decode(found.raw[i, rows[i]], found.places[rows[i]]), size)
+            boxes = clip(self.decode(found.raw[i, rows[i]], found.places[rows[i]]), size)
             real = has_area(boxes) & (values[i] > 0)
             boxes, scores = boxes[real], values[i][real]
             kept = nms(boxes, scores, PROPOSAL_NMS_IOU)[:limit]
@@ -203,7 +204,7 @@ class DenseDetector(PyramidDetector):
     def _nearest(self, found: Predictions, image: int, given: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
         logits, raw = found.logits[image], found.raw[image]
         with torch.no_grad():
-            placed = clip_boxes_to_image(self.decode(raw, found.places), size)
+            placed = clip(self.decode(raw, found.places), size)
             if found.valid is not None:
                 placed[~found.valid[image]] = 0.0  # no area, so it meets nothing
             overlap, row = [given.new_zeros(0)], [given.new_zeros(0, dtype=torch.int64)]
@@ -215,9 +216,9 @@ class DenseDetector(PyramidDetector):
                 row.append(torch.where(nearest, sureness, -torch.inf).argmax(dim=1))
             overlap, row = torch.cat(overlap), torch.cat(row)
             met = (overlap > 0)[:, None]
-        refined = clip_boxes_to_image(self.decode(raw[row], found.places[row]), size)
+        refined = clip(self.decode(raw[row], found.places[row]), size)
         probabilities = torch.where(met, logits[row].sigmoid(), 0.0)
-        boxes = torch.where(met, refined, clip_boxes_to_image(given, size))
+        boxes = torch.where(met, refined, clip(given, size))
         return probabilities, boxes[:, None].expand(-1, len(self.classes), -1)
 
 

@@ -10,9 +10,11 @@ first of these that fits, in the order of the authors' code:
     both            the rest: wrong class and badly placed
 
 and a true box that nothing found is `missed` unless a localization or classification error is about it. The cost is
-dAP: how much AP50 would grow were the mistakes of that one type mended. Of the badly placed ones, or the misnamed ones,
-the best for each true box that nothing found becomes right and the others are removed; duplicates, background and both
-are removed; missed boxes need not be found.
+dAP: how much AP50 would grow were the mistakes of that one type mended. Mended, a badly placed or misnamed detection is
+right if of all these it is the best about a true box that nothing found, and removed otherwise (the authors' code
+compares both types, so does this); duplicates, background and both are removed; missed boxes need not be found.
+Two differences from that code: classes without true boxes have no AP, as in COCO, where it counts 0 for them; and
+detections on crowd or difficult boxes are no mistakes, where it counts them.
 """
 
 from __future__ import annotations
@@ -73,7 +75,8 @@ def analyze(index: Index, subset: str, detections: pd.DataFrame, *, score_thresh
     missed[about[np.isin(types, MENDED)]] = False
 
     rows = {name: types == name for name in TYPES[:-1]}
-    mended = {name: _best_of_each(at, np.flatnonzero(rows[name]), about, lost) for name in MENDED}
+    best = _best_of_each(at, np.flatnonzero(np.isin(types, MENDED)), about, lost)
+    mended = {name: best & rows[name] for name in MENDED}
     then = {
         name: replace(
             now,

@@ -62,8 +62,9 @@ def judgeable(index: Index, detections: pd.DataFrame) -> pd.DataFrame:
     assert index.boxes is not None and index.image_labels is not None, "evaluation needs the truth"
     order = detections.sort_values("score", ascending=False, kind="stable")
     best = order[order.groupby("image_id").cumcount() < LIMIT].sort_index()
-    absent = index.image_labels.loc[index.image_labels["kind"] == "negative", ["image_id", "label"]]
-    pairs = pd.MultiIndex.from_frame(pd.concat([index.boxes[["image_id", "label"]], absent]).drop_duplicates())
+    absent = index.image_labels[index.image_labels["kind"] == "negative"]
+    known = pd.concat([index.boxes[["image_id", "label"]], absent[["image_id", "label"]]])
+    pairs = pd.MultiIndex.from_frame(known[known["image_id"].isin(best["image_id"])].drop_duplicates())
     return best[pd.MultiIndex.from_frame(best[["image_id", "label"]]).isin(pairs)]
 
 

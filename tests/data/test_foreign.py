@@ -2,10 +2,12 @@
 
 import gzip
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -172,6 +174,12 @@ def test_the_committed_example_is_complete_and_commented() -> None:
     assert set(ForeignParams.load(ROOT / "params/teachers/another.yaml").resolved()) == set(ForeignParams.model_fields)
     values = [line for line in text.splitlines() if line and not line.startswith("#")]
     assert len(values) == len(ForeignParams.model_fields) and all("#" in line for line in values)
+
+
+def test_the_example_of_the_docs_is_valid() -> None:
+    text = (ROOT / "docs/methods.md").read_text().partition("## A teacher of another make")[2]
+    first, _ = re.findall(r"```yaml\n(.*?)```", text, re.S)
+    assert ForeignParams.model_validate(yaml.safe_load(first)).map_classes == {1: "person", 3: "car", 8: None}
 
 
 def test_an_unknown_key(tmp_path: Path) -> None:

@@ -111,6 +111,14 @@ def test_only_the_best_mistake_about_a_box_becomes_right():
     assert report["false_negatives"]["dAP"] == pytest.approx(1 / 4 - SHARE / 4)
 
 
+def test_a_better_mistake_of_another_type_keeps_a_box_from_becoming_right():
+    report = analyzed(two_cats(), (1, DOG, 0.9, BOX), (1, CAT, 0.8, THIRD))
+    assert counts(report) == {"classification": 1, "localization": 1}
+    assert report["AP50"] == pytest.approx(SHARE / 2)
+    assert report["types"]["localization"]["dAP"] == pytest.approx(SHARE / 2)  # removed, as the dog is the best
+    assert report["types"]["classification"]["dAP"] == pytest.approx(SHARE + (1 - SHARE) * 2 / 3 - SHARE / 2)
+
+
 def test_shown_are_those_above_the_score():
     report = analyzed(two_cats(), (1, CAT, 0.9, FAR), (1, CAT, 0.2, FAR), (3, DOG, 0.3, BOX))
     assert report["types"]["background"] == pytest.approx({"count": 3, "shown": 2, "dAP": SHARE / 2})
