@@ -60,9 +60,9 @@ def assert_alike(one: Path, other: Path) -> None:
 
 
 def flat(content: Any, at: str = "") -> dict[str, Any]:
-    """The leaves of nested dicts by their path."""
+    """The numbers of nested dicts by their path."""
     if not isinstance(content, dict):
-        return {at: content}
+        return {} if isinstance(content, str) else {at: content}
     return {k: v for name, part in content.items() for k, v in flat(part, f"{at}/{name}").items()}
 
 
