@@ -5,18 +5,29 @@
 #   cores, memory, GPUs, time             params/resources.yaml
 #   how Snakemake behaves                 profiles/default, slurm
 #
+# A report by Snakemake itself:  snakemake --cores 1 pages  and then  snakemake --cores 1 pages --report study.html
+#
 # Inputs and outputs of the rules are stamps (.pipeline/); the artefacts are DVC's, so Snakemake never deletes, times
 # or checksums them. Run a stage that is up to date once more:  snakemake --forcerun S --config force=1 -- S
 import sys
 
 sys.path.insert(0, str(workflow.basedir))
-from workflow import dag, job
+from workflow import dag, job, pages
 
 
 configfile: "params/resources.yaml"
 
 
+report: "workflow/report/workflow.rst"
+
+
 STAGES = dag.sync() if workflow.is_main_process else dag.cached()
+STUDIES = [
+    s["name"].partition("@")[2] for s in STAGES if s["name"].startswith("report@")
+]
+if workflow.is_main_process:
+    for study in STUDIES:
+        pages.forget_old(study)
 
 
 def resources_of(stage):
@@ -52,6 +63,41 @@ for stage in STAGES:
             options="--force" if config.get("force") else "",
         shell:
             "{sys.executable} -m workflow.job {params.stage} {log} {params.options}"
+
+
+rule pages:
+    input:
+        expand(f"{pages.place('{study}')}/summary.csv", study=STUDIES),
+
+
+rule page:
+    input:
+        ".pipeline/done/report@{study}",
+    output:
+        report(
+            ".pipeline/pages/{study}/summary.csv",
+            caption="workflow/report/summary.rst",
+            category="Tables",
+            labels={"study": "{study}", "table": "runs"},
+        ),
+        report(
+            ".pipeline/pages/{study}/classes.csv",
+            caption="workflow/report/classes.rst",
+            category="Tables",
+            labels={"study": "{study}", "table": "classes"},
+        ),
+        report(
+            directory(".pipeline/pages/{study}/figures"),
+            caption="workflow/report/figures.rst",
+            category="Charts",
+            patterns=["{chart}.svg"],
+            labels={"study": "{study}", "chart": "{chart}"},
+        ),
+    log:
+        "logs/snakemake/page@{study}.log",
+    localrule: True
+    shell:
+        "{sys.executable} -m workflow.pages {wildcards.study} 2> {log}"
 
 
 onerror:

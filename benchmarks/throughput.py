@@ -1,6 +1,6 @@
 """Speed of a training step and of pseudo-labeling, as ratios to the bare model on ready tensors.
 
-    python benchmarks/throughput.py [--repeats 5] [--steps 10]
+    python benchmarks/throughput.py [--repeats 5] [--steps 10] [--image PIXELS]
 
 Same model, batch and thread count on both sides, alternating in one process; the ratio of each pair is printed with
 its median. The bare training loop does forward, backward, clipping and the optimizer; scantling's adds decoding,
@@ -158,6 +158,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--steps", type=int, default=10, help="batches a measurement")
+    parser.add_argument("--image", type=int, help="side of the scenes and of what is seen, pixels; else as in the demo")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -165,16 +166,22 @@ def main() -> None:
     training = train.TrainingParams.load(f"{ROOT}/params/training/digits.yaml:burn_in")
     views = ViewParams.load(f"{ROOT}/params/training/digits.yaml:views")
     labeling = PseudoLabelParams.load(ROOT / "params/pseudo_label.yaml")
+    if arguments.image:
+        px, size = arguments.image, {"short_px": arguments.image, "long_px": arguments.image}
+        detector_params = detector_params.model_copy(update={"input": detector_params.input.model_copy(update=size)})
+        seen = {name: view.model_copy(update={"short_px": (px, px), "long_px": px}) for name, view in views if view}
+        views = views.model_copy(update=seen)
     detector = detectors.build(detector_params, CLASSES, pretrained=True)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        root, images, split = scenes(folder)
+        root, images, split = scenes(folder, arguments.image)
         pool = Pool.of(root, images, split, keep_empty=True)
         px = views.weak.short_px[0]  # type: ignore[index]
         bare, ours = bare_training(detector, training, px), our_training(detector, training, views, pool, folder)
         compare("training step", bare, ours, arguments.steps, arguments.repeats)
         quiet = detector.eval()
         size = detector_params.input
+        images = images.iloc[: max(2, arguments.steps) * labeling.batch_size]  # no more is asked for
         ready = list(predict.batches(images, root, size, labeling.batch_size, labeling.workers))  # the same pixels
         bare = bare_detection(quiet, labeling, ready)
         ours = our_detection(quiet, labeling, images, root, size)

@@ -29,10 +29,12 @@ def has_area(boxes: Tensor, min_side_px: float = 0.0) -> Tensor:
     return (width > min_side_px) & (height > min_side_px)
 
 
-def clip(boxes: Tensor, size: tuple[int, int]) -> Tensor:
-    """Boxes clamped to an image of `size` = (height, width)."""
-    height, width = size
-    limits = boxes.new_tensor([width, height, width, height])
+def clip(boxes: Tensor, size: tuple[int, int] | Tensor) -> Tensor:
+    """Boxes clamped to an image of `size` = (height, width); a tensor where only the running graph knows it."""
+    if isinstance(size, Tensor):
+        limits = size.flip(0).repeat(2).to(boxes)
+    else:
+        limits = boxes.new_tensor([size[1], size[0], size[1], size[0]])
     return torch.minimum(boxes.clamp(min=0), limits)
 
 

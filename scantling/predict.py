@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from scantling import log, parts, pseudo
+from scantling import agreement, log, parts, pseudo
 from scantling.augment import views
 from scantling.data import images
 from scantling.data.loader import collate
+from scantling.detectors.settings import InputParams
 from scantling.pseudo import PseudoLabelParams
 from scantling.target import Batch, Detections, Target
 
@@ -23,9 +24,10 @@ DETECTION_COLUMNS = ["image_id", "label", "score", "x1", "y1", "x2", "y2"]
 class _RawDataset(Dataset[tuple[Tensor, Tensor, Target]]):
     """Each image at the detector's test size, nothing random."""
 
-    def __init__(self, root: Path, files: Sequence[str], short_px: int, long_px: int):
+    def __init__(self, root: Path, files: Sequence[str], size: InputParams):
         self.root, self.files = root, list(files)
-        self.view = views.View(short_px=(short_px, short_px), long_px=long_px)
+        sides = {"short_px": (size.short_px, size.short_px), "long_px": size.long_px}
+        self.view = views.View.model_validate(sides if size.exact_px is None else {"exact_px": size.exact_px})
 
     def __len__(self) -> int:
         return len(self.files)
@@ -38,13 +40,13 @@ class _RawDataset(Dataset[tuple[Tensor, Tensor, Target]]):
 def batches(
     table: pd.DataFrame,
     root: Path,
-    input: object,
+    input: InputParams,
     batch_size: int,
     workers: int,
     chosen: Sequence[range] | None = None,
 ) -> Iterator[Batch]:
     """The images of `table` at the detector's test size, in order; or the batches `chosen` by position alone."""
-    dataset = _RawDataset(root, table["file_name"].tolist(), input.short_px, input.long_px)  # type: ignore[attr-defined]
+    dataset = _RawDataset(root, table["file_name"].tolist(), input)
     wanted = parts.batches_of(len(table), batch_size) if chosen is None else chosen
     loader = DataLoader(
         dataset, batch_sampler=[list(b) for b in wanted], num_workers=workers, collate_fn=lambda samples: samples
@@ -62,7 +64,7 @@ def _run(
     detector: nn.Module,
     table: pd.DataFrame,
     root: Path,
-    input: object,
+    input: InputParams,
     batch_size: int,
     workers: int,
     device: str,
@@ -96,7 +98,7 @@ def predict(
     table: pd.DataFrame,
     root: Path,
     *,
-    input: object,
+    input: InputParams,
     batch_size: int,
     workers: int,
     score_threshold: float,
@@ -124,7 +126,7 @@ def pseudo_labels(
     table: pd.DataFrame,
     root: Path,
     *,
-    input: object,
+    input: InputParams,
     params: PseudoLabelParams,
     device: str,
     keep: Path | None = None,
@@ -134,8 +136,11 @@ def pseudo_labels(
     def label(features: list[Tensor], batch: Batch) -> Found:
         p = params
         found = detector.detect(features, batch.sizes, score_threshold=p.score_floor, nms_iou=p.nms_iou, limit=p.limit)
-        if p.jitter_times < 2 or not detector.has_background:  # the spread needs a head that refines given boxes
+        if p.jitter_times < 2:
             return found, [torch.full_like(one.scores, float("nan")) for one in found]
+        if not detector.has_background:  # no head that refines given boxes
+            limits = {"score_floor": p.score_floor, "score_above": p.spread_from}
+            return found, agreement.cluster_spread(detector, features, found, batch.sizes, **limits)
         spreads = pseudo.box_spread(
             detector,
             features,

@@ -90,6 +90,25 @@ def test_a_teacher_student_step_against_its_parts() -> None:
     assert re.search(r"cached step over the live one: 0\.\d", done.stdout)
 
 
+def test_the_benchmark_of_the_report_runs(tmp_path: Path) -> None:
+    """Its results are read as those of the stages are, and the page shows them."""
+    command = [
+        sys.executable,
+        ROOT / "benchmarks/report.py",
+        "--images",
+        "300",
+        "--folds",
+        "1",
+        "--out",
+        tmp_path / "a",
+    ]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"8 runs, 300 images: \d+\.\d s, \d+\.\d s of one core", done.stdout)
+    assert re.search(r"page \d\.\d\d MB, \d+ images of \d\.\d MB together", done.stdout)
+    assert "co_student" in (tmp_path / "a" / "index.html").read_text()
+
+
 def test_the_fast_engine_against_pycocotools() -> None:
     done = subprocess.run(
         [sys.executable, "benchmarks/evaluate.py", "--shrink", "100", "--repeats", "1"],

@@ -20,20 +20,51 @@ COMMAND = re.compile(r"^ {4,}((?:make|snakemake|dvc|python|pip|git) [^#\n]*)", r
 VIEWS = (
     "python -m scantling.augment --index results/prepare/bccd --views params/training/bccd.yaml:views --out views.png"
 )
+# of docs/review.md the test runs what it finds there, line by line
+REVIEW = re.compile(r"^ {4}(python -m scantling\.(?:review|export|corrections) .*)$", re.M)
 PREPARE = "python stages/prepare.py --data params/data/mine.yaml --out results/prepare/mine"
+MODEL = "results/retrain/own_data-full-f1-faster_rcnn_lite-tens-soft_teacher-s0/teacher.safetensors"
 
 # command -> the test that runs it (or, for the environment itself, what makes every test possible)
 RUN_BY = {
     "make demo": "tests/test_environment.py",
     "make test": "tests/test_environment.py",
     "make study STUDY=mine": "tests/test_docs.py::test_own_data_as_the_docs_say",
-    "make study STUDY=bccd_semi": "tests/pipeline/test_study.py::test_every_committed_study_expands",
-    "make study STUDY=bccd_sparse": "tests/pipeline/test_study.py::test_every_committed_study_expands",
+    **{
+        f"make study STUDY={file.stem}": "tests/pipeline/test_study.py::test_every_committed_study_expands"
+        for file in (ROOT / "params/studies").glob("*.yaml")
+    },
     "snakemake --cores all": "tests/pipeline/test_whole.py::test_the_whole_pipeline",
     "snakemake --cores all --profile slurm": "tests/pipeline/test_reading.py",
+    "snakemake --cores all -n": "tests/pipeline/test_reading.py::test_an_experiment_with_a_changed_value",
+    "dvc commit -f retrain@KEY": "tests/pipeline/test_reading.py::test_a_stage_that_was_run_by_hand_is_taken_over",
     "dvc repro": "tests/pipeline/test_whole.py::test_the_whole_pipeline",
     "dvc metrics show": "tests/pipeline/test_reading.py::test_metrics_show_and_diff",
+    "dvc metrics diff": "tests/pipeline/test_reading.py::test_metrics_show_and_diff",
+    "dvc plots show": "tests/pipeline/test_reading.py::test_plots_show",
+    "dvc plots diff HEAD workspace": "tests/pipeline/test_reading.py::test_plots_diff",
+    "dvc exp show": "tests/pipeline/test_reading.py::test_an_experiment_with_a_changed_value",
+    "snakemake --cores 1 pages": "tests/pipeline/test_reading.py::test_report_of_snakemake_with_captions",
+    "snakemake --cores 1 pages --report study.html": (
+        "tests/pipeline/test_reading.py::test_report_of_snakemake_with_captions"
+    ),
+    "python -m scantling.report results/report/demo": "tests/report/test_main.py::test_table_of_a_report",
+    "python -m scantling.tensorboard results --out work/tensorboard": (
+        "tests/test_tensorboard.py::test_a_file_for_each_training"
+    ),
+    "python benchmarks/report.py": "tests/test_benchmarks.py::test_the_benchmark_of_the_report_runs",
     "dvc exp run -S params/evaluate.yaml:subset=val": "tests/pipeline/test_reading.py::test_metrics_show_and_diff",
+    **dict.fromkeys(
+        (
+            "python stages/prepare.py --data params/data/own_data.yaml --out results/prepare/own_data",
+            "make study STUDY=own_data",
+            "python -m scantling.report results/report/own_data",
+            f"python -m scantling.label --model {MODEL} --images data/raw/new --out labeled/new"
+            " --write coco yolo drawn",
+            f"python -m scantling.export.onnx --model {MODEL} --out labeled/detector.onnx --check data/raw/new/a.jpg",
+        ),
+        "tests/test_own_data.py::test_the_document_is_walked",
+    ),
     PREPARE: "tests/test_docs.py::test_own_data_as_the_docs_say",
     "python -m scantling.describe results/split/digits-percent_10-f1": "tests/test_describe.py::test_it_says_what_is",
     "python benchmarks/teacher_student.py --repeats 7 --steps 3": (
@@ -54,6 +85,10 @@ RUN_BY = {
             " --pseudo pseudo.parquet --score-threshold 0.7",
         ),
         "tests/data/test_docs.py::test_every_export_runs",
+    ),
+    **dict.fromkeys(
+        REVIEW.findall((ROOT / "docs/review.md").read_text()),
+        "tests/review/test_docs.py::test_the_page_can_be_followed",
     ),
     VIEWS: "tests/augment/test_main.py::test_a_picture_of_the_views",
     "python benchmarks/views.py": "tests/test_docs.py::test_the_benchmark_of_views_runs",
@@ -102,7 +137,7 @@ def test_own_data_as_the_docs_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert DataParams.load("params/data/mine.yaml")
     assert study.write(Path("params/studies/mine.yaml"))
     table = yaml.safe_load(Path("params/experiments.yaml").read_text())
-    assert set(table["runs"]) == {f"mine-full-f1-faster_rcnn_lite-bccd-{m}-s0" for m in ("supervised", "soft_teacher")}
+    assert set(table["runs"]) == {f"mine-full-f1-faster_rcnn_lite-tens-{m}-s0" for m in ("supervised", "soft_teacher")}
     words = [sys.executable, str(ROOT / PREPARE.split()[1]), *PREPARE.split()[2:]]
     done = subprocess.run(words, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -121,7 +156,7 @@ def test_the_benchmark_of_splits_runs() -> None:
 
 def test_the_benchmark_runs() -> None:
     done = subprocess.run(
-        [sys.executable, "benchmarks/throughput.py", "--repeats", "1", "--steps", "1"],
+        [sys.executable, "benchmarks/throughput.py", "--repeats", "1", "--steps", "1", "--image", "64"],
         cwd=ROOT, env={"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -28,7 +28,8 @@ def pins(text: str) -> dict[str, str]:
     return found
 
 
-OPTIONAL = {"timm"}  # extras that the environment does not have: more backbones, for who wants them
+# extras that the environment does not have: more backbones, a viewer of curves, for who wants them
+OPTIONAL = {"timm", "tensorboard"}
 REQUIREMENTS = pins((ROOT / "requirements.txt").read_text())
 LOCK = pins((ROOT / "requirements.lock").read_text())
 

@@ -6,6 +6,7 @@ An image of the file is from then on as good as labeled: its boxes are all there
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,15 @@ COLUMNS = {"image_id": "int64", "label": "int32", **dict.fromkeys(XYXY, "float32
 def load(file: Path, index: Index) -> pd.DataFrame:
     """Boxes of the corrected images, COLUMNS; one row of label -1 for an image without any. Raises BadInput.
 
-    Images are found by file name, or by id where the file gives no name; classes by name; boxes are clipped. Only
-    images that training may use are accepted: a correction must not move the test set into training.
+    Images are found by file name or the end of its path, or by id where the file gives no name; classes by name; boxes
+    are clipped. Only images that training may use are accepted: a correction must not move the test set into training.
     """
     content = _open(file)
+    if any(a.get("proposed") for a in content["annotations"]):
+        raise BadInput(
+            f"{file}: has boxes that a machine proposed and nobody accepted; name what python -m scantling.corrections "
+            "makes of it"
+        )
     if not content["images"]:
         return table([], COLUMNS)
     ids = _image_ids(content["images"], index, file)
@@ -74,20 +80,43 @@ def _open(file: Path) -> dict[str, list[dict[str, Any]]]:
 
 def _image_ids(entries: list[dict[str, Any]], index: Index, file: Path) -> dict[Any, int]:
     """Image id in the file -> image id of the index."""
-    usable = index.images[index.images["subset"].isin(["train", "unlabeled"])]
-    names = dict(zip(usable["file_name"], usable["image_id"], strict=True))
-    known = set(usable["image_id"])
+    usable = index.images["subset"].isin(["train", "unlabeled"])
+    known = set(index.images["image_id"][usable])
+    find = finder(index)
     found: dict[Any, int] = {}
     for entry in entries:
         name = entry.get("file_name")
-        image = names.get(name) if name is not None else entry.get("id")
-        if image not in known or isinstance(image, bool):
+        image = entry.get("id") if name is None else find(name) if isinstance(name, str) else None
+        shown = f"image {name or entry.get('id')!r}"
+        if isinstance(image, bool) or not isinstance(image, int) or image not in known:
             raise BadInput(
-                f"{file}: image {name or entry.get('id')!r} is none of the training images of {index.name}; name it as "
-                "images.parquet does, or take it out"
+                f"{file}: {shown} is none of the training images of {index.name}; name it as images.parquet does, or "
+                "take it out"
             )
-        found[_key(entry.get("id"))] = int(image)
+        if image in found.values():
+            raise BadInput(f"{file}: {shown} is listed twice; leave one of them")
+        found[_key(entry.get("id"))] = image
     return found
+
+
+def finder(index: Index) -> Callable[[str], int | None]:
+    """Name of an image in another tool -> its id: the whole path, else the only one of which the one is the other's
+    end, for tools leave out folders or add some. The images of all subsets count: a name must not lead elsewhere.
+    """
+    ids = dict(zip(index.images["file_name"], index.images["image_id"].astype(int), strict=True))
+    by_last: dict[str, list[str]] = {}
+    for known in ids:
+        by_last.setdefault(known.rpartition("/")[2], []).append(known)
+
+    def find(name: str) -> int | None:
+        for exact in (name, f"images/{name}"):  # our own exports leave out that folder
+            if exact in ids:
+                return ids[exact]
+        near = by_last.get(name.rpartition("/")[2], [])
+        fits = [known for known in near if known.endswith(f"/{name}") or name.endswith(f"/{known}")]
+        return ids[fits[0]] if len(fits) == 1 else None
+
+    return find
 
 
 def _labels(entries: list[dict[str, Any]], index: Index, file: Path) -> dict[Any, int]:

@@ -73,11 +73,20 @@ def divide(images: pd.DataFrame, val_share: float, test_share: float) -> pd.Data
     """`images` with a share of subset `train` moved to `val` and `test`.
 
     The SHA-256 of an image's file name decides, so the choice does not change when images are added or removed, and
-    no chance is involved; the shares are met on average, not exactly.
+    no chance is involved; the shares are met on average, not exactly. Of three images and more each subset that has a
+    share gets at least one, and `train` keeps one: taken from the subset that has most, lowest hash first.
     """
     names = images.loc[images.subset == "train", "file_name"]
     place = names.map(lambda name: int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) / 2**64)
     moved = images.copy()
     moved.loc[place.index[place < test_share], "subset"] = "test"
     moved.loc[place.index[(place >= test_share) & (place < test_share + val_share)], "subset"] = "val"
+    if len(place) >= 3:
+        ranked = place.sort_values(kind="stable").index
+        wanted = ["train", *(name for name, share in (("test", test_share), ("val", val_share)) if share > 0)]
+        for subset in wanted:
+            now = moved.loc[ranked, "subset"]
+            if not (now == subset).any():
+                most = max(wanted, key=lambda name: int((now == name).sum()))
+                moved.loc[now.index[now == most][0], "subset"] = subset
     return moved

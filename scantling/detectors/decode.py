@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torchvision.ops import batched_nms, clip_boxes_to_image
+from torchvision.ops import batched_nms
 
+from scantling.boxes import clip
 from scantling.detectors.settings import DetectParams
 from scantling.target import Detections
 
@@ -26,7 +27,7 @@ def select(
     """
     kept = batched_nms(boxes, scores, labels if rule.class_wise_nms else torch.zeros_like(labels), rule.nms_iou)
     if size is not None:
-        boxes = clip_boxes_to_image(boxes, size)
+        boxes = clip(boxes, size)
         kept = kept[has_area(boxes[kept])]
     kept = kept[: rule.limit]
     return Detections(boxes[kept], scores[kept], labels[kept], probabilities[kept])

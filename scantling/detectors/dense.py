@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import torch
 from pydantic import Field
 from torch import Tensor
-from torchvision.ops import box_iou, clip_boxes_to_image, nms
+from torchvision.ops import box_iou, nms
 
+from scantling.boxes import clip
 from scantling.detectors.assign import BACKGROUND
 from scantling.detectors.decode import best_pairs, has_area, select
 from scantling.detectors.losses import focal_loss, normalizer
@@ -96,10 +97,10 @@ class DenseDetector(PyramidDetector):
         features: list[Tensor],
         targets: Sequence[Target],
         sizes: Sequence[tuple[int, int]],
-        background_weight: BackgroundWeight | None = None,
+        background_weight: BackgroundWeight | Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """See the protocol. `background_weight` is asked for all background places of an image; its factors multiply
-        the negative term of every class."""
+        """See the protocol. `background_weight` is asked for all background places of an image, or has a factor for
+        each place (B, R); the factors multiply the negative term of every class."""
         found = self.predict(features, sizes)
         matched = self.assign(found, targets, [t.for_class for t in targets])
         class_loss = self.class_loss(found, matched, targets, background_weight)
@@ -112,9 +113,9 @@ class DenseDetector(PyramidDetector):
         found: Predictions,
         matched: Sequence[Tensor],
         targets: Sequence[Target],
-        background_weight: BackgroundWeight | None = None,
+        background_weight: BackgroundWeight | Tensor | None = None,
     ) -> Tensor:
-        """Scalar focal loss over all places that are not UNUSED, divided by max(1, positives)."""
+        """Scalar focal loss over all places that are not UNUSED, divided by max(1, `counted`)."""
         labels, weights = [], []
         for i, (m, target) in enumerate(zip(matched, targets, strict=True)):
             positive, negative = m >= 0, m == BACKGROUND
@@ -124,7 +125,9 @@ class DenseDetector(PyramidDetector):
             weight[positive] = target.weights[m[positive]].to(weight)
             if target.background:
                 weight[negative] = 1.0
-                if background_weight is not None:
+                if isinstance(background_weight, Tensor):
+                    weight[negative] = background_weight[i, negative].to(weight)
+                elif background_weight is not None:
                     with torch.no_grad():
                         asked = self.candidate_boxes(found, i, torch.where(negative)[0])
                         weight[negative] = background_weight(i, asked).to(weight)
@@ -137,7 +140,15 @@ class DenseDetector(PyramidDetector):
             alpha=self.head.focal_alpha,
             gamma=self.head.focal_gamma,
         )
-        return total / normalizer(count_positives(matched), total)
+        return total / normalizer(self.counted(matched, fresh=True), total)
+
+    def counted(self, matched: Sequence[Tensor], *, fresh: bool) -> Tensor:
+        """What a loss is divided by, at least 1: the positives. `fresh`: the first time that a batch asks."""
+        return count_positives(matched)
+
+    def sureness(self, features: list[Tensor], sizes: Sequence[tuple[int, int]]) -> Tensor:
+        """(B, R) highest class probability at each place, levels and places in the order of the losses."""
+        return self.predict(features, sizes).logits.sigmoid().amax(2)
 
     def _detect(self, features: list[Tensor], sizes: Sequence[tuple[int, int]], rule: DetectParams) -> list[Detections]:
         return self.detections(self.predict(features, sizes), sizes, rule)
@@ -156,7 +167,7 @@ class DenseDetector(PyramidDetector):
             row, label = rows[i][passed], labels[i][passed]
             boxes = self.decode(found.raw[i, row], found.places[row])
             if self.head.clip_before_nms and size is not None:
-                boxes = clip_boxes_to_image(boxes, size)
+                boxes = clip(boxes, size)
             scores = p[i, row, label] if quality is None else (p[i, row, label] * quality[i, row]).sqrt()
             detections.append(select(boxes, scores, label, p[i, row], size, rule))
         return detections
@@ -171,7 +182,7 @@ class DenseDetector(PyramidDetector):
         values, rows, _ = best_pairs(sure, found.counts, self.head.candidates_per_level, found.valid)
         offered = []
         for i, size in enumerate(sizes):
-            boxes = clip_boxes_to_image(self.decode(found.raw[i, rows[i]], found.places[rows[i]]), size)
+            boxes = clip(self.decode(found.raw[i, rows[i]], found.places[rows[i]]), size)
             real = has_area(boxes) & (values[i] > 0)
             boxes, scores = boxes[real], values[i][real]
             kept = nms(boxes, scores, PROPOSAL_NMS_IOU)[:limit]
@@ -193,7 +204,7 @@ class DenseDetector(PyramidDetector):
     def _nearest(self, found: Predictions, image: int, given: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
         logits, raw = found.logits[image], found.raw[image]
         with torch.no_grad():
-            placed = clip_boxes_to_image(self.decode(raw, found.places), size)
+            placed = clip(self.decode(raw, found.places), size)
             if found.valid is not None:
                 placed[~found.valid[image]] = 0.0  # no area, so it meets nothing
             overlap, row = [given.new_zeros(0)], [given.new_zeros(0, dtype=torch.int64)]
@@ -205,9 +216,9 @@ class DenseDetector(PyramidDetector):
                 row.append(torch.where(nearest, sureness, -torch.inf).argmax(dim=1))
             overlap, row = torch.cat(overlap), torch.cat(row)
             met = (overlap > 0)[:, None]
-        refined = clip_boxes_to_image(self.decode(raw[row], found.places[row]), size)
+        refined = clip(self.decode(raw[row], found.places[row]), size)
         probabilities = torch.where(met, logits[row].sigmoid(), 0.0)
-        boxes = torch.where(met, refined, clip_boxes_to_image(given, size))
+        boxes = torch.where(met, refined, clip(given, size))
         return probabilities, boxes[:, None].expand(-1, len(self.classes), -1)
 
 

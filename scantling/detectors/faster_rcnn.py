@@ -12,8 +12,8 @@ from typing import Literal
 import torch
 from pydantic import Field
 from torch import Tensor
-from torchvision.ops import clip_boxes_to_image
 
+from scantling.boxes import clip
 from scantling.detectors.decode import select
 from scantling.detectors.padding import hold_edge, inside
 from scantling.detectors.protocol import BackgroundWeight, ClassLoss
@@ -174,7 +174,7 @@ class FasterRcnn(PyramidDetector):
         found = []
         for (probabilities, boxes), size in zip(self._refine(features, rois), sizes, strict=True):
             rows, labels = torch.where(probabilities > rule.score_threshold)
-            scores, placed = probabilities[rows, labels], clip_boxes_to_image(boxes[rows, labels], size)
+            scores, placed = probabilities[rows, labels], clip(boxes[rows, labels], size)
             found.append(select(placed, scores, labels, probabilities[rows], size, rule))
         return found
 
@@ -185,7 +185,7 @@ class FasterRcnn(PyramidDetector):
         given = [b.detach().float().reshape(-1, 4) for b in boxes]
         features = self._for_rois(features, inside(features, sizes, self.strides))
         return [
-            (probabilities, clip_boxes_to_image(refined, size))
+            (probabilities, clip(refined, size))
             for (probabilities, refined), size in zip(self._refine(features, given), sizes, strict=True)
         ]
 
@@ -194,6 +194,8 @@ class FasterRcnn(PyramidDetector):
         logits, deltas = self.roi(features, rois)
         probabilities = logits.softmax(dim=1)[:, :-1]
         boxes = self.roi.decode(deltas, torch.cat(list(rois)))
+        if len(rois) == 1:  # nothing to cut; an exported graph could not, as it has no fixed counts
+            return [(probabilities, boxes)]
         counts = [len(r) for r in rois]
         return list(zip(probabilities.split(counts), boxes.split(counts), strict=True))
 

@@ -13,9 +13,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-def is_ragged(images: Tensor, sizes: Sequence[tuple[int, int]]) -> bool:
-    """True if any of the B `sizes` (height, width) leaves padding in `images` (B, channels, H, W)."""
-    return any(tuple(size) != tuple(images.shape[-2:]) for size in sizes)
+def is_ragged(images: Tensor, sizes: Sequence[tuple[int, int]] | Tensor) -> bool:
+    """True if any of the B `sizes` (height, width) leaves padding in `images` (B, channels, H, W).
+
+    So it is for sizes that are a tensor (B, 2): what it holds is known only when the exported graph runs.
+    """
+    return isinstance(sizes, Tensor) or any(tuple(size) != tuple(images.shape[-2:]) for size in sizes)
 
 
 def valid_cells(feature: Tensor, sizes: Tensor | Sequence[tuple[int, int]], stride: int) -> Tensor:
@@ -29,9 +32,11 @@ def valid_cells(feature: Tensor, sizes: Tensor | Sequence[tuple[int, int]], stri
     return (rows[:, None, :, None] & columns[:, None, None, :]).to(feature.dtype)
 
 
-def inside(features: Sequence[Tensor], sizes: Sequence[tuple[int, int]], strides: Sequence[int]) -> list[Tensor] | None:
+def inside(
+    features: Sequence[Tensor], sizes: Sequence[tuple[int, int]] | Tensor, strides: Sequence[int]
+) -> list[Tensor] | None:
     """`valid_cells` of every level, or None if no level has a cell without image."""
-    if all(
+    if not isinstance(sizes, Tensor) and all(
         -(-height // stride) >= feature.shape[-2] and -(-width // stride) >= feature.shape[-1]
         for feature, stride in zip(features, strides, strict=True)
         for height, width in sizes

@@ -38,12 +38,12 @@ def pool(
     images = torch.cat([torch.full_like(r[:, 0], i, dtype=torch.int64) for i, r in enumerate(rois)])
     sides = ((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])).clamp(min=0).sqrt()
     levels = (sides / level_size + 1e-6).log2().floor().clamp(0, len(strides) - 1)
-    pooled = boxes.new_zeros((len(boxes), features[0].shape[1], cells, cells))
+    pooled = boxes.new_zeros((boxes.shape[0], features[0].shape[1], cells, cells))
     for i, stride in enumerate(strides):
         rows = torch.where(levels == i)[0]
         learning = torch.is_grad_enabled() and features[i].requires_grad
         limit = SMALL_MAP if learning else SMALL_MAP_FORWARD
-        small = features[i].shape[-2] * features[i].shape[-1] <= limit
+        small = features[i].shape[-2] * features[i].shape[-1] <= limit and not torch.onnx.is_in_onnx_export()
         if small and sampling_ratio > 0 and features[i].device.type == "cpu":
             part = align_small(
                 features[i], boxes[rows], images[rows], 1 / stride, cells=cells, points=sampling_ratio, aligned=aligned

@@ -62,9 +62,12 @@ class PyramidDetector(nn.Module):
         are zero after normalization, whatever `images` holds there, and cells beyond are zero in the result.
         """
         x = (images.float() - self.mean) / self.std
-        for i, (height, width) in enumerate(sizes):
-            x[i, :, height:].zero_()
-            x[i, :, :, width:].zero_()
+        if isinstance(sizes, torch.Tensor):
+            x = x * valid_cells(x, sizes, 1)
+        else:
+            for i, (height, width) in enumerate(sizes):
+                x[i, :, height:].zero_()
+                x[i, :, :, width:].zero_()
         x = F.pad(x, (0, -x.shape[-1] % self.multiple, 0, -x.shape[-2] % self.multiple))
         trunk = self.backbone(x.contiguous(memory_format=torch.channels_last), sizes)
         return self.neck(trunk, sizes if is_ragged(x, sizes) else None)

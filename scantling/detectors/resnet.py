@@ -95,7 +95,10 @@ class ResNet(nn.Module):
         the norms' shifts make something of it. What lies beyond, because other images are larger, is held at zero.
         """
         width, multiple = x.shape[-1], self.strides[-1]
-        canvas = [(-(-h // multiple) * multiple, -(-w // multiple) * multiple) for h, w in sizes]
+        if isinstance(sizes, Tensor):
+            canvas = -(-sizes // multiple) * multiple
+        else:
+            canvas = [(-(-h // multiple) * multiple, -(-w // multiple) * multiple) for h, w in sizes]
         limits = torch.as_tensor(canvas, device=x.device) if is_ragged(x, canvas) else None
         masks: dict[int, Tensor] = {}  # stride -> cells of the image and its border
 

@@ -12,8 +12,9 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torchvision.models.detection.rpn import RPNHead, concat_box_prediction_layers
-from torchvision.ops import batched_nms, clip_boxes_to_image
+from torchvision.ops import batched_nms
 
+from scantling.boxes import clip
 from scantling.detectors.assign import Rule, assign_images, draw
 from scantling.detectors.decode import has_area
 from scantling.detectors.losses import binary_loss, box_loss
@@ -103,7 +104,7 @@ class Rpn(nn.Module):
         moved = self.coder.decode_single(chosen, start_boxes).reshape(len(logits), -1, 4)
         found = []
         for boxes, score, level, size in zip(moved, scores, of_level, sizes, strict=True):
-            boxes = clip_boxes_to_image(boxes, size)
+            boxes = clip(boxes, size)
             real = has_area(boxes, self.params.min_side_px) & (score > -torch.inf)
             boxes, score, level = boxes[real], score[real], level[real]
             kept = batched_nms(boxes, score, level, self.params.nms_iou)[: counts.per_image]

@@ -1,8 +1,9 @@
-"""Write a data set, a split of it or pseudo labels as COCO JSON, YOLO or PASCAL VOC.
+"""Write a data set, a split of it, pseudo labels or a review as COCO JSON, YOLO, PASCAL VOC, for CVAT or Label Studio.
 
 --index alone writes the whole truth. --split writes of the training images only the boxes that it kept, and the others
 as unlabeled. --pseudo writes the boxes of a pseudo.parquet (refined.parquet, detections.parquet) above a score; with
---split those of the images that the split left without labels, beside the labeled ones.
+--split those of the images that the split left without labels, beside the labeled ones. --review writes the images of a
+review in its order, with labels and proposed boxes.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ from pathlib import Path
 
 from scantling import log
 from scantling.data import index as indexes
-from scantling.export import coco, voc, yolo
+from scantling.export import coco, cvat, label_studio, reviewed, voc, yolo
 from scantling.export.content import Content, choose, read_pseudo, read_split
 from scantling.export.place import place
 from scantling.stage import BadInput
 
 MARK = "export.json"  # says of a folder that this command wrote it
+TOOLS = {"cvat": cvat, "label_studio": label_studio}
 
 
 def export(options: argparse.Namespace) -> None:
@@ -29,14 +31,9 @@ def export(options: argparse.Namespace) -> None:
     out: Path = options.out
     if out.exists() and not (out / MARK).is_file() and (not out.is_dir() or any(out.iterdir())):
         raise BadInput(f"--out {out}: is there and was not written by this command; name a new folder")
-    if not (options.index / "data.json").is_file():
-        raise BadInput(f"--index {options.index}: holds no data.json; name a folder of results/prepare")
-    index = indexes.load(options.index, truth=True)
-    split = read_split(options.split) if options.split else None
-    pseudo = None
-    if options.pseudo:
-        pseudo = read_pseudo(options.pseudo, index, options.score_threshold, options.model)
-    content = choose(index, split, pseudo, options.subset)
+    if options.review is not None and options.format in ("yolo", "voc"):
+        raise BadInput(f"--format {options.format}: has no mark for proposed boxes; use coco, cvat or label_studio")
+    content = _content(options) if options.review is None else reviewed.read(options.review, options.first)
 
     fresh = out.with_name(f".{out.name}.part")
     shutil.rmtree(fresh, ignore_errors=True)
@@ -45,6 +42,8 @@ def export(options: argparse.Namespace) -> None:
         places = coco.write(content, fresh)
     elif options.format == "yolo":
         places = yolo.write(content, fresh, scores=options.scores)
+    elif options.format in TOOLS:
+        places = TOOLS[options.format].write(content, fresh)
     else:
         places = voc.write(content, fresh, decimals=options.decimals)
     if options.images != "none":
@@ -61,6 +60,19 @@ def export(options: argparse.Namespace) -> None:
         log.line(f"left out: {lost}, for which {options.format} has no place")
 
 
+def _content(options: argparse.Namespace) -> Content:
+    if options.index is None:
+        raise BadInput("name what to write with --index or --review")
+    if not (options.index / "data.json").is_file():
+        raise BadInput(f"--index {options.index}: holds no data.json; name a folder of results/prepare")
+    index = indexes.load(options.index, truth=True)
+    split = read_split(options.split) if options.split else None
+    pseudo = None
+    if options.pseudo:
+        pseudo = read_pseudo(options.pseudo, index, options.score_threshold, options.model)
+    return choose(index, split, pseudo, options.subset)
+
+
 def _counts(content: Content) -> dict[str, dict[str, int]]:
     group = content.boxes["image_id"].map(content.images.set_index("image_id")["group"])
     return {
@@ -70,7 +82,7 @@ def _counts(content: Content) -> dict[str, dict[str, int]]:
 
 
 def _left_out(content: Content, form: str) -> str:
-    flags = {"coco": (), "voc": ("crowd",), "yolo": ("crowd", "difficult")}[form]
+    flags = {"coco": (), "voc": ("crowd",), "yolo": ("crowd", "difficult")}.get(form, ("crowd",))
     counts = {flag: int(content.boxes[flag].sum()) for flag in flags}
     return ", ".join(f"{count} {flag} boxes" for flag, count in counts.items() if count)
 
@@ -79,8 +91,10 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m scantling.export", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--index", type=Path, required=True, help="results/prepare/NAME")
-    parser.add_argument("--format", choices=("coco", "yolo", "voc"), required=True)
+    parser.add_argument("--index", type=Path, help="results/prepare/NAME")
+    parser.add_argument("--review", type=Path, help="results/review/KEY, in place of an index")
+    parser.add_argument("--first", type=int, help="so many images of a review (as many as its page shows)")
+    parser.add_argument("--format", choices=("coco", "yolo", "voc", *TOOLS), required=True)
     parser.add_argument("--out", type=Path, required=True, help="folder to write; one that an export wrote is replaced")
     parser.add_argument("--split", type=Path, help="results/split/KEY")
     parser.add_argument("--pseudo", type=Path, metavar="FILE", help="results/pseudo_label/KEY/pseudo.parquet")

@@ -1,5 +1,7 @@
 """COCO JSON: images and classes keep their ids, crowds their flag; difficult objects and scores have their own keys.
 
+Where boxes of a machine lie beside those of a person, these have `proposed: 1`, and images `labeled: 1` or `0`.
+
 annotations/instances_GROUP.json   images that were looked at, with their boxes
 annotations/images_GROUP.json      images that nobody looked at
 images/                            their files
@@ -33,7 +35,7 @@ def write(content: Content, out: Path) -> dict[str, str]:
             if len(mine):
                 boxes = content.boxes[content.boxes["image_id"].isin(mine["image_id"])]
                 parts = {"images": _images(content, mine), "annotations": _boxes(content, boxes)}
-                _write(out / "annotations" / f"{kind}_{group}.json", parts | {"categories": categories})
+                write_lists(out / "annotations" / f"{kind}_{group}.json", parts | {"categories": categories})
     return {old: f"images/{new}" for old, new in zip(names, bare, strict=True)}
 
 
@@ -44,6 +46,8 @@ def _images(content: Content, images: pd.DataFrame) -> list[dict[str, Any]]:
     entries = []
     for row in images.itertuples():
         entry = {"id": row.image_id, "file_name": row.file_name, "width": row.width, "height": row.height}
+        if content.proposals:
+            entry["labeled"] = int(row.labeled)
         for kind, key in (("negative", "neg_category_ids"), ("not_exhaustive", "not_exhaustive_category_ids")):
             if content.frequencies or known:  # LVIS wants both keys in every image
                 entry[key] = known.get((row.image_id, kind), [])
@@ -65,6 +69,8 @@ def _boxes(content: Content, boxes: pd.DataFrame) -> list[dict[str, Any]]:
             entry["difficult"] = 1
         if not np.isnan(score):
             entry["score"] = score
+            if content.proposals:
+                entry["proposed"] = 1
         entries.append(entry)
     return entries
 
@@ -74,7 +80,7 @@ def shortest(values: np.ndarray) -> np.ndarray:
     return np.array([float(str(v)) for v in values.ravel()]).reshape(values.shape)
 
 
-def _write(file: Path, parts: dict[str, list[dict[str, Any]]]) -> None:
+def write_lists(file: Path, parts: dict[str, list[dict[str, Any]]]) -> None:
     """JSON with one entry a line."""
     lists = (
         f"{json.dumps(name)}: [\n" + ",\n".join(map(json.dumps, entries)) + "\n]" for name, entries in parts.items()

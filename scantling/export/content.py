@@ -20,7 +20,8 @@ BOXES = {
 
 @dataclass(frozen=True)
 class Content:
-    """images: image_id, group, file_name (below `root`), width, height, annotated: False says that nobody looked.
+    """images: image_id, group, file_name (below `root`), width, height, annotated: False says that nobody looked,
+    labeled: that a person did.
     boxes: columns BOXES, only of annotated images; score is NaN for what a person drew.
     image_labels and frequencies (of the classes, LVIS): as in the index, empty unless the whole truth is written.
 
@@ -36,6 +37,7 @@ class Content:
     boxes: pd.DataFrame
     image_labels: pd.DataFrame
     frequencies: tuple[str, ...]
+    proposals: bool = False  # boxes with a score are meant to be looked at, beside those of a person
 
     def groups(self) -> list[str]:
         return list(self.images["group"].unique())
@@ -89,12 +91,15 @@ def _content(
 ) -> Content:
     images = images if subset is None else images[images["subset"] == subset]
     written = images["image_id"][images["annotated"]]
+    images = images.assign(labeled=images["annotated"] & (images["group"] != "pseudo"))
     return Content(
         name=index.name,
         root=index.root,
         classes=index.classes,
         category_ids=index.category_ids,
-        images=images[["image_id", "group", "file_name", "width", "height", "annotated"]].reset_index(drop=True),
+        images=images[["image_id", "group", "file_name", "width", "height", "annotated", "labeled"]].reset_index(
+            drop=True
+        ),
         boxes=table(boxes[boxes["image_id"].isin(written)], BOXES),
         image_labels=known[known["image_id"].isin(written)].reset_index(drop=True),
         frequencies=tuple(index.facts.get("frequencies", ())) if whole else (),

@@ -35,6 +35,8 @@ class Params(MethodParams):
 
 class Method(supervised.Method):
     labeled_views = ("weak", "strong")
+    threshold = "mine_score"
+    mines_labeled = True
 
     def __init__(self, params: Params, classes: tuple[str, ...], refined: pd.DataFrame | None):
         super().__init__(params, classes, refined)
@@ -52,6 +54,7 @@ class Method(supervised.Method):
         mined = 0
         for view, other in ((weak, strong), (strong, weak)):
             mining = found.unless(self._mine(student, teacher, other, features[id(other)]), other, self.corrected)
+            self.scores.add(torch.cat([c.scores for c in mining]), len(mining))
             move = view.matrices @ torch.linalg.inv(other.matrices)  # identity where the views share their geometry
             moved = [c.moved(m, s) for c, m, s in zip(mining, move, view.sizes, strict=True)]
             targets = [self._target(t, c) for t, c in zip(view.targets, moved, strict=True)]

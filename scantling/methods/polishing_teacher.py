@@ -54,6 +54,7 @@ class Params(MethodParams):
 
 class Method(supervised.Method):
     unlabeled_views = ("weak", "strong")
+    threshold = "trust_teacher"
 
     def __init__(self, params: Params, classes: tuple[str, ...], refined: pd.DataFrame | None):
         super().__init__(params, classes, refined)
@@ -138,6 +139,7 @@ class Method(supervised.Method):
         """Two sets of boxes an image in one target: for the class losses and for the box loss (section 4)."""
         p = self.params
         seen = found.seen(teacher, features, weak, score_threshold=p.candidate_floor, nms_iou=p.nms_iou, limit=p.limit)
+        self.scores.add(torch.cat([c.scores for c in seen]), len(seen))
         sure = [c.keep((c.scores > p.initial_score) & box_ops.has_area(c.boxes)) for c in seen]
         boxes = [c.boxes for c in sure]
         polished, probabilities = boxes, None

@@ -31,6 +31,15 @@ class Dots:
 
 
 @dataclass(frozen=True)
+class Bar:
+    """One bar of a group: name (said on touch), value and style."""
+
+    name: str
+    value: float
+    style: str
+
+
+@dataclass(frozen=True)
 class Frame:
     """Where the data lie in the drawing: ranges of x and y, outer size and margins in SVG units."""
 
@@ -39,7 +48,7 @@ class Frame:
     width: float = 260
     height: float = 150
     left: float = 34
-    right: float = 8
+    right: float = 14
     top: float = 8
     bottom: float = 22
 
@@ -66,11 +75,17 @@ def line_chart(
     return _svg(frame, label, body)
 
 
-def dot_chart(rows: Sequence[Dots], *, label: str, x: tuple[float, float], left: float = 118) -> str:
-    """One row a name: every value a dot, the mean a bar across, the interval a line. `left` is room for names."""
+def dot_chart(
+    rows: Sequence[Dots], *, label: str, x: tuple[float, float], left: float = 118, marks: Sequence[float] = ()
+) -> str:
+    """One row a name: every value a dot, the mean a bar across, the interval a line. `left` is room for names;
+    `marks` are vertical lines."""
     step = 26
     frame = Frame(x, (0, len(rows)), width=400, height=step * len(rows) + 34, left=left, right=14, top=6, bottom=28)
     body = [_grid(frame, ticks(*x, 5), [])]
+    for mark in marks:
+        (px, bottom), top = frame.at(mark, 0), frame.at(mark, len(rows))[1]
+        body.append(f'<path class="zero" d="M{_n(px)} {_n(bottom)}V{_n(top)}"/>')
     for number, row in enumerate(rows):
         level = len(rows) - number - 0.5
         py = frame.at(x[0], level)[1]
@@ -86,6 +101,29 @@ def dot_chart(rows: Sequence[Dots], *, label: str, x: tuple[float, float], left:
             )
         px = frame.at(row.mean, level)[0]
         body.append(f'<path class="mean {row.style}" d="M{_n(px)} {_n(py - 8)}V{_n(py + 8)}"/>')
+    return _svg(frame, label, body)
+
+
+def bar_chart(rows: Sequence[tuple[str, Sequence[Bar]]], *, label: str, left: float = 118) -> str:
+    """Lying bars from zero, a group for each (name, bars); the value is written behind each bar."""
+    thick, gap = 11, 9
+    height = sum(thick * len(bars) + gap for _, bars in rows)
+    values = [bar.value for _, bars in rows for bar in bars]
+    x = (min(0.0, *values), max(0.0, *values) or 1.0)
+    frame = Frame(x, (0, height), width=520, height=height + 34, left=left, right=44, top=6, bottom=28)
+    body, py = [_grid(frame, ticks(*x, 5), [])], frame.top
+    for name, bars in rows:
+        middle = py + thick * len(bars) / 2 + 4
+        body.append(f'<text class="name" x="{left - 10:g}" y="{_n(middle)}" text-anchor="end">{escape(name)}</text>')
+        for bar in bars:
+            start, end = sorted((frame.at(0, 0)[0], frame.at(bar.value, 0)[0]))
+            body.append(
+                f'<rect class="bar {bar.style}" x="{_n(start)}" y="{_n(py)}" width="{_n(max(end - start, 0.8))}" '
+                f'height="{thick - 2}"><title>{escape(bar.name)}: {bar.value:.1f}</title></rect>'
+                f'<text x="{_n(end + 4)}" y="{_n(py + 8)}">{bar.value:.1f}</text>'
+            )
+            py += thick
+        py += gap
     return _svg(frame, label, body)
 
 

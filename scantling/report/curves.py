@@ -25,12 +25,12 @@ def terms(results: Sequence[Result]) -> list[str]:
     return [name for part in LOSS_PARTS for name in names if name.startswith(part)]
 
 
-def mean_curve(results: Sequence[Result], name: str, points: int) -> Points:
+def mean_curve(tables: Sequence[pd.DataFrame], name: str, points: int) -> Points:
     """`name` over the step: at most `points` means of equal stretches of steps, over all runs; empty if never logged.
 
-    A stretch without a value has no point. The step of a point is the middle of the steps it stands for.
+    tables  one a run, as `whole` gives them. A stretch without a value has no point. The step of a point is the middle
+    of the steps it stands for.
     """
-    tables = [whole(result) for result in results]
     found = [t[["step", name]].dropna() for t in tables if name in t]
     rows = pd.concat(found) if found else pd.DataFrame(columns=["step", name])
     rows = rows[np.isfinite(rows[name].astype(float))]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 # Student's t, two-sided 95 %, for 1 to 30 degrees of freedom (any table of the distribution). Above 30 the last value
 # is used: slightly too wide, never too narrow.
@@ -41,3 +43,9 @@ def interval(values: Sequence[float | None]) -> Interval | None:
     deviation = math.sqrt(math.fsum((v - mean) ** 2 for v in known) / (n - 1))
     half = T95[min(n - 1, len(T95)) - 1] * deviation / math.sqrt(n)
     return Interval(mean, mean - half, mean + half, n, "t95")
+
+
+def plain_interval(values: Iterable[float | None]) -> dict[str, Any] | None:
+    """`interval` as JSON types."""
+    found = interval(list(values))
+    return None if found is None else dataclasses.asdict(found)

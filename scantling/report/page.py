@@ -1,20 +1,25 @@
-"""The report as one HTML file that needs nothing else: no script, no font, no address."""
+"""The report as one HTML file: style, charts, numbers and a short script inside it, the photos in files beside it."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from scantling.report import sheet, words
+from scantling.report import errors, sheet, words
 from scantling.report.figures import Figure
 from scantling.report.results import Result, stage_keys
-from scantling.report.sheet import Panel, Photo
+from scantling.report.sheet import Sheet
+
+FILTERS = (
+    words.points, words.signed, words.percent, words.number, words.width, words.duration, words.among, words.open_,
+    words.side,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -23,20 +28,18 @@ class Chapter:
 
     key: str
     styles: Mapping[str, str]  # method -> class of its color
-    scores: Figure
+    scores: Sequence[Figure]
     labels: Sequence[Figure] = ()
+    class_charts: int = 0  # of `labels`, those of single classes
     training: Sequence[Figure] = ()
-    photos: Sequence[Photo] = ()
-    panels: Mapping[str, Sequence[Panel]] = field(default_factory=dict)
+    sheet: Sheet | None = None
+    errors: Sequence[Figure] = ()
+    left_out: int = 0  # images that the bounds of the report had no room for
 
     def figures(self) -> dict[str, str]:
-        """File name -> SVG text of every drawing, each complete in itself."""
-        charts = {f"{self.key}-{figure.name}.svg": figure.svg for figure in (self.scores, *self.labels, *self.training)}
-        return charts | {
-            f"{self.key}-{method}-image-{panel.photo.image_id}.svg": sheet.picture(panel, standalone=True)
-            for method, panels in self.panels.items()
-            for panel in panels
-        }
+        """File name -> SVG text of every chart, each complete in itself."""
+        drawn = (*self.scores, *self.labels, *self.training, *self.errors)
+        return {f"{self.key}-{figure.name}.svg": figure.svg for figure in drawn}
 
 
 def render(
@@ -46,19 +49,27 @@ def render(
     class_rows: int,
 ) -> str:
     """index.html. `chapters` go with the groups of the summary, one each in order."""
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    for function in (words.points, words.signed, words.percent, words.number, words.width, words.duration, words.among):
-        environment.filters[function.__name__] = function
-    return environment.from_string(_text("template.html")).render(
+    environment = Environment(
+        loader=PackageLoader("scantling.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    for function in FILTERS:
+        environment.filters[function.__name__.rstrip("_")] = function
+    records = _records(results)
+    return environment.get_template("page.html").render(
         summary=summary,
         chapters=list(zip(summary["groups"], chapters, strict=True)),
-        photos={photo.name: photo for chapter in chapters for photo in chapter.photos}.values(),
-        records=_records(results),
-        versions=_versions(results),
+        records=records,
+        known={record["id"] for record in records},
+        stages={result.run.key: {s: f"{s}-{key}" for s, key in stage_keys(result.run).items()} for result in results},
         class_rows=class_rows,
         kinds=sheet.KINDS,
+        error_types=errors.TYPES,
         css=Markup(_text("style.css") + _text("drawing.css")),
-        svg=Markup,
+        script=Markup(_text("script.js")),
         picture=lambda panel: Markup(sheet.picture(panel)),
         verdict=words.verdict,
     )
@@ -78,19 +89,10 @@ def _records(results: Sequence[Result]) -> list[dict[str, str]]:
             provenance = result.provenance.get(stage)
             if provenance is not None:
                 params = json.dumps(provenance.get("params", {}), indent=1, ensure_ascii=False)
-                found.setdefault(f"{stage}/{key}", {"stage": stage, "key": key, "params": params})
+                record = {"id": f"{stage}-{key}", "stage": stage, "key": key, "params": params}
+                found.setdefault(f"{stage}/{key}", record)
     order = list(stage_keys(results[0].run))
     return sorted(found.values(), key=lambda record: order.index(record["stage"]))
-
-
-def _versions(results: Sequence[Result]) -> list[str]:
-    """Distinct machines and versions that made the runs."""
-    seen = {}
-    for result in results:
-        for provenance in result.provenance.values():
-            versions = ", ".join(f"{name} {version}" for name, version in provenance.get("versions", {}).items())
-            seen[f"{provenance.get('device', '?')} on {provenance.get('machine', '?')}: {versions}"] = True
-    return sorted(seen)
 
 
 def _text(name: str) -> str:

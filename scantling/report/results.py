@@ -23,14 +23,18 @@ class Result:
     metrics     {"student": {...}, "teacher": {...}, "pseudo": {...}} as `evaluate` wrote it
     per_class   model, class, AP, AP50, AR100, boxes
     quality     the content of label_quality.json
+    errors      the content of errors.json, empty where there is none
+    intervals   the content of intervals.json, the same
     history     stage -> logged values over `step`, for burn_in and retrain
     provenance  stage -> provenance.json, of every stage of the run that has one
     """
 
     run: Run
-    metrics: dict[str, dict[str, float | None]]
+    metrics: dict[str, dict[str, Any]]
     per_class: pd.DataFrame
     quality: dict[str, Any]
+    errors: dict[str, Any]
+    intervals: dict[str, Any]
     history: dict[str, pd.DataFrame]
     provenance: dict[str, dict[str, Any]]
 
@@ -38,6 +42,18 @@ class Result:
         """Training steps of burn_in or retrain."""
         step = self.history[stage]["step"]
         return int(step.max()) if len(step) else 0
+
+    @property
+    def total_steps(self) -> int:
+        """Training steps of burn-in and retraining."""
+        return sum(self.steps(stage) for stage in TRAININGS)
+
+    @property
+    def batch(self) -> dict[str, int] | None:
+        """Images a step of retraining, {"labeled": n, "unlabeled": n}; None if provenance is missing."""
+        training = self.provenance.get("retrain", {}).get("params", {}).get("training", {})
+        names = {"labeled": "labeled_per_step", "unlabeled": "unlabeled_per_step"}
+        return {kind: training[name] for kind, name in names.items()} if set(names.values()) <= set(training) else None
 
     def seconds(self, *stages: str) -> float | None:
         """Wall seconds of the stages together; None if one did not leave its provenance."""
@@ -81,6 +97,8 @@ def _load(results: Path, run: Run) -> Result:
         # a class may be called "NA" or "null": only the empty cell means undefined
         per_class=pd.read_csv(per_class, dtype={"class": str}, keep_default_na=False, na_values=[""]),
         quality=_json(folder["evaluate"] / "label_quality.json"),
+        errors=_json_if_there(folder["evaluate"] / "errors.json"),
+        intervals=_json_if_there(folder["evaluate"] / "intervals.json"),
         history=history,
         provenance={stage: _json(path) for stage, path in notes.items() if path.is_file()},
     )
@@ -91,6 +109,11 @@ def _json(path: Path) -> dict[str, Any]:
         return json.loads(_there(path).read_text())
     except json.JSONDecodeError as error:
         raise BadInput(f"{path}: not valid JSON ({error}); delete the folder and run its stage again") from None
+
+
+def _json_if_there(path: Path) -> dict[str, Any]:
+    """{} where results are of a version that did not write it."""
+    return _json(path) if path.is_file() else {}
 
 
 def _there(path: Path) -> Path:

@@ -1,10 +1,7 @@
-"""Images of a split with the labels that were kept, hidden, used and left aside."""
+"""Images of a split with the labels that were kept, hidden, used and left aside, as SVG over a photo."""
 
 from __future__ import annotations
 
-import base64
-import io
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
@@ -12,14 +9,17 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from PIL import Image
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import parquet
 
-from scantling.data import images
 from scantling.data.index import XYXY, Index
 from scantling.evaluate.label_quality import Truth, truth_of
+from scantling.report import disagreement
 from scantling.report.params import SheetParams
-from scantling.stage import BadInput
+from scantling.report.photos import Album, Photo
 
+TARGETS = ("objectness", "class", "box")
 # In drawing order: what matters most lies on top.
 KINDS = {
     "hidden": "true box that the split hid",
@@ -27,55 +27,88 @@ KINDS = {
     "used": "pseudo label used",
     "kept": "true label that was kept",
 }
-
-
-@dataclass(frozen=True)
-class Photo:
-    """An image once, however often it is shown. uri: JPEG as data URI, None if the file cannot be read."""
-
-    image_id: int
-    name: str
-    width: int  # original pixels, as are all boxes
-    height: int
-    uri: str | None
+COLUMNS = ["image_id", "label", "score", *XYXY, "source", "weight", *(f"for_{t}" for t in TARGETS), "ignore"]
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One image under one method: the boxes as SVG, and how many of each kind."""
+    """One image under one method.
+
+    place   in the ranking by disagreement, from 1
+    boxes   as SVG; counts: how many of each of KINDS
+    wrong, missed  labels without a hidden box, hidden boxes without a label
+    """
 
     photo: Photo
-    method: str
+    place: int
     boxes: str
     counts: dict[str, int]
+    wrong: int
+    missed: int
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """The images of a comparison, the most disagreeing first: method -> one panel an image.
+
+    ranked  how many images were compared with the truth; all  how many miss labels
+    """
+
+    ranked: int
+    all: int
+    panels: dict[str, list[Panel]]
 
 
 def make(
-    index: Index, split: pd.DataFrame, refined: Mapping[str, pd.DataFrame], params: SheetParams
-) -> tuple[list[Photo], dict[str, list[Panel]]]:
-    """Photos, and the panels of each method (a row of `refined`), the same images in the same order for all."""
+    index: Index,
+    split: pd.DataFrame,
+    refined: Mapping[str, Path],
+    album: Album,
+    params: SheetParams,
+    *,
+    floor: float,
+    iou_threshold: float,
+) -> Sheet:
+    """The sheet of each method, the same images in the same order for all.
+
+    refined  method -> refined.parquet; of a large one only the rows of the images looked at are held
+    floor    score of the labels to compare with the truth for a method that uses none of the table
+    """
     truth = truth_of(index, split)
-    table = index.images.set_index("image_id")
-    name = re.sub(r"\W", "-", index.name)
-    photos = [
-        _photo(int(i), f"photo-{name}-{i}", table.loc[i], index.root, params)
-        for i in _spread(truth.images, params.images)
-    ]
-    return photos, {
-        method: [_panel(photo, method, truth, rows, index.classes, params) for photo in photos]
-        for method, rows in refined.items()
+    ids = disagreement.spread(truth.images, params.ranked)
+    tables = {method: _read(path, ids) for method, path in refined.items()}
+    counts = {
+        method: disagreement.disagreement(truth, ids, disagreement.used(rows, floor), iou_threshold)
+        for method, rows in tables.items()
     }
+    places = disagreement.chosen(disagreement.ranked(list(counts.values())), params.images)
+    photos = {image_id: album.photo(index, image_id) for image_id in places}
+    errors = {method: table.set_index("image_id") for method, table in counts.items()}
+    panels = {
+        method: [
+            _panel(photo, places[i], truth, rows, index.classes, params, errors[method].loc[i])
+            for i, photo in photos.items()
+            if photo is not None
+        ]
+        for method, rows in tables.items()
+    }
+    return Sheet(ranked=len(ids), all=len(truth.images), panels=panels)
 
 
-def picture(panel: Panel, *, standalone: bool = False) -> str:
-    """A panel as SVG text; within the page the photo is referred to, in a file of its own it is included."""
+def _read(path: Path, ids: np.ndarray) -> pd.DataFrame:
+    wanted = pc.field("image_id").isin(pa.array(ids))
+    return parquet.read_table(path, columns=COLUMNS, filters=wanted).to_pandas()
+
+
+def picture(panel: Panel) -> str:
+    """A panel as SVG text; it refers to the file of the photo."""
     photo = panel.photo
-    if photo.uri is None:
+    if photo.file is None:
         middle = f'x="50%" y="50%" font-size="{photo.width / 18:g}" text-anchor="middle"'
         ground = f'<rect class="blank" width="100%" height="100%"/><text {middle}>file not found</text>'
     else:
         size = f'width="{photo.width}" height="{photo.height}"'
-        ground = f'<image href="{photo.uri}" {size}/>' if standalone else f'<use href="#{photo.name}"/>'
+        ground = f'<image href="{escape(photo.file)}" {size} preserveAspectRatio="none"/>'
     label = f"image {photo.image_id}: " + ", ".join(f"{n} {kind}" for kind, n in panel.counts.items())
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" class="photo" viewBox="0 0 {photo.width} {photo.height}" role="img" '
@@ -83,30 +116,18 @@ def picture(panel: Panel, *, standalone: bool = False) -> str:
     )
 
 
-def _spread(ids: np.ndarray, n: int) -> np.ndarray:
-    """n of the ids at even distances: not chosen for their looks, the same every time."""
-    n = min(n, len(ids))
-    return ids[np.linspace(0, len(ids) - 1, n).round().astype(int)] if n else ids[:0]
-
-
-def _photo(image_id: int, name: str, row: pd.Series, root: Path, params: SheetParams) -> Photo:
-    width, height = int(row["width"]), int(row["height"])
-    try:
-        picture = Image.fromarray(images.decode(root / row["file_name"]).permute(1, 2, 0).numpy())
-    except BadInput:  # the results may have traveled without the images; the numbers stand all the same
-        return Photo(image_id, name, width, height, None)
-    picture.thumbnail((params.long_side_px, params.long_side_px), Image.Resampling.LANCZOS)
-    stream = io.BytesIO()
-    picture.save(stream, "JPEG", quality=params.jpeg_quality)
-    uri = "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()
-    return Photo(image_id, name, width, height, uri)
-
-
 def _panel(
-    photo: Photo, method: str, truth: Truth, refined: pd.DataFrame, classes: tuple[str, ...], params: SheetParams
+    photo: Photo,
+    place: int,
+    truth: Truth,
+    refined: pd.DataFrame,
+    classes: tuple[str, ...],
+    params: SheetParams,
+    errors: pd.Series,
 ) -> Panel:
     own = refined[(refined["image_id"] == photo.image_id) & (refined["source"] != "label")]
-    seen = own[["for_objectness", "for_class", "for_box"]].any(axis=1) & ~own["ignore"] & (own["weight"] > 0)
+    own = own.sort_values("score", ascending=False, kind="stable")
+    seen = own[[f"for_{target}" for target in TARGETS]].any(axis=1) & ~own["ignore"] & (own["weight"] > 0)
     weak = own["score"] < params.score_floor
     tables = {
         "hidden": truth.hidden[truth.hidden["image_id"] == photo.image_id],
@@ -114,8 +135,12 @@ def _panel(
         "used": own[seen],
         "kept": truth.kept[truth.kept["image_id"] == photo.image_id],
     }
-    layers = (f'<g class="boxes {kind}">{_rectangles(rows, kind, classes)}</g>' for kind, rows in tables.items())
-    return Panel(photo, method, "".join(layers), {kind: len(rows) for kind, rows in tables.items()})
+    layers = (
+        f'<g class="boxes {kind}">{_rectangles(rows[: params.boxes], kind, classes)}</g>'
+        for kind, rows in tables.items()
+    )
+    counts = {kind: len(rows) for kind, rows in tables.items()}
+    return Panel(photo, place, "".join(layers), counts, int(errors["wrong"]), int(errors["missed"]))
 
 
 def _rectangles(rows: pd.DataFrame, kind: str, classes: tuple[str, ...]) -> str:
@@ -131,6 +156,6 @@ def _title(row: dict[str, object], kind: str, classes: tuple[str, ...]) -> str:
     if "score" not in row:
         return f"{name}: {KINDS[kind]}"
     if kind == "used":
-        parts = [part for part in ("objectness", "class", "box") if row[f"for_{part}"]]
+        parts = [part for part in TARGETS if row[f"for_{part}"]]
         return f"{name} {row['score']:.2f}: used for {', '.join(parts)}"
     return f"{name} {row['score']:.2f}: {'ignored region' if row['ignore'] else KINDS[kind]}"

@@ -2,34 +2,46 @@
 
 from __future__ import annotations
 
-import dataclasses
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
 
 import pandas as pd
 
-from scantling.report.intervals import interval
+from scantling.report import errors, labels
+from scantling.report.ceiling import ceiling, closed
+from scantling.report.classes import per_class
+from scantling.report.commit import at_start
+from scantling.report.intervals import plain_interval
+from scantling.report.labels import QUALITY, mean
 from scantling.report.results import ROLES, TRAININGS, Result
 from scantling.report.study import StudyParams
 
 HEADLINE = ("AP", "AP50")
 TARGETS = ("objectness", "class", "box")
-QUALITY = ("precision", "recall", "boxes_per_image", "mean_iou")
 
 
-def summarize(study: StudyParams, results: Sequence[Result], preference: Sequence[str]) -> dict[str, Any]:
-    """study, title; baseline (in words, all there are; each group and run names its own, null if it has none);
-    measured (how); groups (runs that are compared: means, paired gains); runs; sharing."""
+def summarize(
+    study: StudyParams, results: Sequence[Result], preference: Sequence[str], confusion_classes: int = 12
+) -> dict[str, Any]:
+    """study, title
+    baseline   in words, all there are; each group and run names its own, null if it has none
+    commit     of the code that wrote this, null if unknown
+    made_with  machines and versions
+    measured   how the runs were evaluated
+    groups     runs that are compared: means, paired gains
+    runs, sharing
+    """
     compared = groups(results)
     bases = {members[0].run.group: baseline_of(members, preference) for members in compared}
     return {
         "study": study.name,
         "title": study.title,
         "baseline": " or ".join([name for name in preference if name in bases.values()] or preference),
+        "commit": at_start(),
+        "made_with": _made_with(results),
         "measured": _measured(results),
-        "groups": [_group(members, bases[members[0].run.group]) for members in compared],
+        "groups": [_group(members, results, bases[members[0].run.group], confusion_classes) for members in compared],
         "runs": [_run(result, results, bases[result.run.group]) for result in results],
         "sharing": _sharing(results),
     }
@@ -55,11 +67,6 @@ def methods(members: Sequence[Result], baseline: str | None) -> list[str]:
     return sorted(names, key=lambda name: name != baseline)
 
 
-def labelings(members: Sequence[Result]) -> list[Result]:
-    """One result for each set of pseudo labels: the methods of a fold and seed share one in the first round."""
-    return list({result.run.pseudo_key: result for result in reversed(members)}.values())[::-1]
-
-
 def table(summary: dict[str, Any]) -> pd.DataFrame:
     """summary.csv: one row a run."""
     names = ("key", "data", "split", "fold", "detector", "training", "method", "seed", "baseline")
@@ -68,6 +75,8 @@ def table(summary: dict[str, Any]) -> pd.DataFrame:
         row = {name: run[name] for name in names}
         for role in ROLES:
             row |= {f"{role}_{name}": value for name, value in run[role].items()}
+        for metric, numbers in run["more"].items():
+            row |= {f"teacher_{metric}_{name}": value for name, value in numbers.items()}
         row |= {f"{role}_gain_{name}": run["gain"][role][name] for role in ROLES for name in HEADLINE}
         row |= {f"pseudo_{name}": value for name, value in run["pseudo"].items()}
         row |= {f"{stage}_steps": value for stage, value in run["steps"].items()}
@@ -88,46 +97,89 @@ def _measured(results: Sequence[Result]) -> list[dict[str, Any]]:
     return found
 
 
-def _group(members: Sequence[Result], baseline: str | None) -> dict[str, Any]:
+def _made_with(results: Sequence[Result]) -> list[str]:
+    """Distinct machines and versions that trained and measured the runs."""
+    seen = set()
+    for result in results:
+        for provenance in result.provenance.values():
+            versions = ", ".join(f"{name} {version}" for name, version in provenance.get("versions", {}).items())
+            seen.add(f"{provenance.get('device', '?')} on {provenance.get('machine', '?')}: {versions}")
+    return sorted(seen)
+
+
+def _group(
+    members: Sequence[Result], results: Sequence[Result], baseline: str | None, confusion_classes: int
+) -> dict[str, Any]:
     data, split, detector, training = members[0].run.group
     names = methods(members, baseline)
+    top = ceiling(members, results, baseline)
     return {
         "data": data,
         "split": split,
         "detector": detector,
         "training": training,
         "baseline": baseline,
-        "methods": [_method(name, members, baseline) for name in names],
-        "labels": _labels(members),
-        "per_class": _per_class(members, names),
+        "folds": sorted({result.run.fold for result in members}),
+        "seeds": sorted({result.run.seed for result in members}),
+        "ceiling": top,
+        "methods": [_method(name, members, baseline, top) for name in names],
+        "labels": labels.facts(members),
+        "per_class": per_class(members, names, baseline),
+        "errors": errors.facts(members, names, confusion_classes),
     }
 
 
-def _method(name: str, members: Sequence[Result], baseline: str | None) -> dict[str, Any]:
+def _method(name: str, members: Sequence[Result], baseline: str | None, top: dict[str, Any] | None) -> dict[str, Any]:
     own = [result for result in members if result.run.method == name]
     gains = [_gain(result, members, baseline) for result in own]
-    reference = {_steps(result) for result in members if result.run.method == baseline}
+    reference = [result for result in members if result.run.method == baseline]
+    steps = {result.total_steps for result in reference}
+    gain = {role: {n: plain_interval(one[role][n] for one in gains) for n in HEADLINE} for role in ROLES}
+    naive = {n: plain_interval(r.metrics["teacher"][n] for r in reference) for n in HEADLINE}
     return {
         "method": name,
         "runs": [result.run.key for result in own],
-        **{role: {n: _interval(r.metrics[role][n] for r in own) for n in HEADLINE} for role in ROLES},
-        "gain": {role: {n: _interval(gain[role][n] for gain in gains) for n in HEADLINE} for role in ROLES},
-        "steps": round(fmean(_steps(result) for result in own)),
-        "equal_steps": not reference or {_steps(result) for result in own} == reference,
-        "seconds": _mean(result.seconds(*TRAININGS) for result in own),
+        **{role: {n: plain_interval(r.metrics[role][n] for r in own) for n in HEADLINE} for role in ROLES},
+        "more": _more(own),
+        "gain": gain,
+        "closed": closed(gain["teacher"], naive, top),
+        "steps": round(fmean(result.total_steps for result in own)),
+        "equal_steps": not steps or {result.total_steps for result in own} == steps,
+        "batch": own[0].batch,
+        "below_burn_in": sum(bool(labels.found(r.metrics, "burn_in", "below_burn_in")) for r in own),
+        "seconds": mean(result.seconds(*TRAININGS) for result in own),
         "targets": {target: _targets([r.quality["refined"][target]["all"] for r in own]) for target in TARGETS},
-        "ignore_share": _mean(result.quality["refined"]["ignore_share"] for result in own),
+        "ignore_share": mean(result.quality["refined"]["ignore_share"] for result in own),
     }
+
+
+def _more(own: Sequence[Result]) -> dict[str, Any]:
+    """Means of `_others` over runs that all have them."""
+    tables = [_others(result) for result in own]
+    return {
+        metric: {name: plain_interval(table[metric].get(name) for table in tables) for name in numbers}
+        for metric, numbers in tables[0].items()
+        if all(metric in table for table in tables)
+    }
+
+
+def _others(result: Result) -> dict[str, dict[str, float | None]]:
+    """The averaged weights by other metrics, where they were computed: VOC's, LVIS', AP by frequency of the labels."""
+    found = {metric: result.metrics[metric]["teacher"] for metric in ("voc", "lvis") if metric in result.metrics}
+    groups: dict[str, Any] = result.metrics.get("groups") or {}
+    return found | ({"groups": {name: of["teacher"]["AP"] for name, of in groups.items()}} if groups else {})
 
 
 def _run(result: Result, results: Sequence[Result], baseline: str | None) -> dict[str, Any]:
     stages = ("burn_in", "pseudo_label", "polish", "retrain", "evaluate")
-    at = _headline(result)
+    at = labels.headline(result.quality)
     return {
         "key": result.run.key,
         **result.run.resolved(),
         "baseline": baseline,
         **{role: result.metrics[role] for role in ROLES},
+        "more": _others(result),
+        "over_images": labels.found(result.intervals, "teacher", "AP"),
         "gain": _gain(result, results, baseline),
         "pseudo": {"threshold": result.quality["headline_threshold"]}
         | {name: result.quality["pseudo"]["all"][name][at] for name in QUALITY},
@@ -155,40 +207,6 @@ def _gain(result: Result, others: Sequence[Result], baseline: str | None) -> dic
     return {role: {n: _minus(result.metrics[role][n], partner.metrics[role][n]) for n in HEADLINE} for role in ROLES}
 
 
-def _labels(members: Sequence[Result]) -> dict[str, Any]:
-    """The burn-in teachers' labels at the headline threshold, means over folds and seeds."""
-    sets = labelings(members)
-    first = sets[0].quality
-
-    def at_headline(part: Any) -> dict[str, Any]:
-        tables = [(part(one.quality["pseudo"]), _headline(one)) for one in sets]
-        return {"hidden": _mean(t["hidden"] for t, _ in tables)} | {
-            name: _mean(t[name][at] for t, at in tables) for name in QUALITY
-        }
-
-    return {
-        "threshold": first["headline_threshold"],
-        "images": _mean(one.quality["images"] for one in sets),
-        "hidden": _mean(one.quality["hidden"] for one in sets),
-        "all": at_headline(lambda pseudo: pseudo["all"]),
-        "classes": {c: at_headline(lambda pseudo, c=c: pseudo["classes"][c]) for c in first["classes"]},
-    }
-
-
-def _per_class(members: Sequence[Result], names: Sequence[str]) -> list[dict[str, Any]]:
-    """Mean teacher AP of each method, classes in the order of the data set."""
-    tables = {}
-    for name in names:
-        own = [result.per_class for result in members if result.run.method == name]
-        teacher = pd.concat([rows[rows["model"] == "teacher"] for rows in own])
-        tables[name] = teacher.groupby("class", sort=False).agg(AP=("AP", "mean"), boxes=("boxes", "first"))
-    first = tables[names[0]]
-    return [
-        {"class": c, "boxes": int(first["boxes"][c]), "AP": {name: _plain(tables[name]["AP"].get(c)) for name in names}}
-        for c in first.index
-    ]
-
-
 def _sharing(results: Sequence[Result]) -> dict[str, Any]:
     """What the runs cost together, against each run doing its own burn-in and labelling."""
     own = {result.run.burn_in_key: result for result in results}
@@ -208,30 +226,8 @@ def _sharing(results: Sequence[Result]) -> dict[str, Any]:
 
 
 def _targets(tables: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    return {name: _mean(t[name] for t in tables) for name in QUALITY}
-
-
-def _headline(result: Result) -> int:
-    return result.quality["thresholds"].index(result.quality["headline_threshold"])
-
-
-def _steps(result: Result) -> int:
-    return result.steps("burn_in") + result.steps("retrain")
-
-
-def _interval(values: Iterable[float | None]) -> dict[str, Any] | None:
-    found = interval(list(values))
-    return None if found is None else dataclasses.asdict(found)
-
-
-def _mean(values: Iterable[float | None]) -> float | None:
-    known = [v for v in values if v is not None]
-    return fmean(known) if known else None
+    return {name: mean(t[name] for t in tables) for name in QUALITY}
 
 
 def _minus(a: float | None, b: float | None) -> float | None:
     return None if a is None or b is None else a - b
-
-
-def _plain(value: Any) -> float | None:
-    return None if value is None or math.isnan(value) else float(value)

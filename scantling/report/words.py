@@ -37,6 +37,18 @@ def width(found: dict[str, Any] | None) -> str:
     return f"\u00b1{THIN}{points((found['high'] - found['low']) / 2)}"
 
 
+def open_(found: dict[str, Any] | None) -> bool:
+    """Whether a gain's 95 % interval includes no difference."""
+    return found is not None and found["kind"] == "t95" and found["low"] <= 0 <= found["high"]
+
+
+def side(found: dict[str, Any] | None) -> str:
+    """ "up" or "down" for a gain whose 95 % interval lies on one side of zero, else "open"."""
+    if found is None or found["kind"] != "t95" or open_(found):
+        return "open"
+    return "up" if found["mean"] > 0 else "down"
+
+
 def duration(seconds: float | None) -> str:
     """35 s, 4 min 10 s, 3 h 05 min."""
     if seconds is None:
@@ -64,9 +76,8 @@ def verdict(method: dict[str, Any], baseline: str | None) -> tuple[str, str]:
     elif gain["kind"] == "range":
         kind, support = "open", f"two pairs of runs: {signed(gain['low'])} and {signed(gain['high'])}"
     else:
-        inside = gain["low"] <= 0 <= gain["high"]
-        kind = "open" if inside else "up" if gain["mean"] > 0 else "down"
+        kind = side(gain)
         about = f"{n} pairs of runs, 95{THIN}% interval {signed(gain['low'])} to {signed(gain['high'])}"
-        support = f"{about}, which includes no difference at all" if inside else about
+        support = f"{about}, which includes no difference at all" if open_(gain) else about
     steps = "" if method["equal_steps"] else " The steps are not equal, so part of this may be longer training."
     return kind, f"{method['method']} against {baseline}: {mean} AP ({support}).{steps}"

@@ -63,11 +63,15 @@ def test_files_of_the_stage(arguments):
     out = folder / "out"
     assert {path.name for path in out.iterdir()} == {*FILES, "provenance.json"}
     metrics = json.loads((out / "metrics.json").read_text())
-    assert list(metrics) == ["student", "teacher", "pseudo"] and list(metrics["pseudo"]) == ["precision", "recall"]
+    assert list(metrics) == ["student", "teacher", "pseudo", "groups"] and list(metrics["pseudo"]) == [
+        "precision",
+        "recall",
+    ]
     assert list(metrics["student"]) == list(metrics["teacher"]) == list(coco.NAMES)
 
     per_class = pd.read_csv(out / "per_class.csv")
-    assert list(per_class.columns) == ["model", "class", "AP", "AP50", "AR100", "boxes"]
+    assert list(per_class.columns) == ["model", "class", "AP", "AP50", "AR100", "boxes", "labeled_boxes", "group"]
+    assert sum(group["classes"] for group in metrics["groups"].values()) == len(synthetic.CLASSES)
     assert per_class["model"].tolist() == ["student"] * 3 + ["teacher"] * 3
     assert per_class["class"].tolist() == [*synthetic.CLASSES] * 2
 
@@ -102,6 +106,20 @@ def test_same_bytes_again(arguments):
         run_stage(evaluate, [*options, "--out", out])
     for name in FILES:
         assert (folder / "first" / name).read_bytes() == (folder / "second" / name).read_bytes()
+
+
+def test_a_teacher_below_its_burn_in_is_told_of(arguments):
+    """The run's own teacher stands for the burn-in: equal is not below; then an untrained one stands for the run's."""
+    folder, options = arguments
+    model = Path(options[options.index("--model") + 1])
+    run_stage(evaluate, [*options, "--burn_in", str(model), "--out", "with"])
+    metrics = json.loads((folder / "with/metrics.json").read_text())
+    assert metrics["burn_in"] == {
+        "images": 8, "burn_in_AP": metrics["teacher"]["AP"], "teacher_AP": metrics["teacher"]["AP"],
+        "below_burn_in": False,
+    }  # fmt: skip
+    assert json.loads((folder / "with/provenance.json").read_text())["warnings"] == []
+    assert set(pd.read_parquet(folder / "with/detections.parquet")["model"]) == {"student", "teacher"}
 
 
 def test_weights_of_other_classes_are_refused(arguments):

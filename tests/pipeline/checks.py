@@ -1,17 +1,17 @@
 """What must hold whichever engine comes first: one story, told twice (test_snakemake_first.py, test_dvc_first.py).
 
-The checks share one checkout and run in the order written; each leaves everything up to date.
+The checks share one checkout and run in the order written; each leaves everything up to date. What is the same
+whichever comes first is asked once, in test_dvc_first.py.
 """
 
 from __future__ import annotations
 
 import os
 import signal
-from pathlib import Path
 
 import pytest
 
-from tests.pipeline.toy_project import STAGES, Toy, drop_root_override
+from tests.pipeline.toy_project import STAGES, Toy
 
 EVALUATED = {"evaluate@toy-a", "evaluate@toy-b"}
 
@@ -56,12 +56,6 @@ class EngineChecks:
         assert toy.run(self.second) == set()
         assert "'rate': 1" in toy.read("results/evaluate/toy-a/metrics.json")
         self.nothing_to_do(toy, self.first)
-
-    def test_times_of_files_mean_nothing(self, toy: Toy) -> None:
-        for path in ("stages", "params", "data/generated", "results"):
-            for file in (toy.folder / path).rglob("*"):
-                os.utime(file)
-        self.nothing_to_do(toy, self.first, self.second)
 
     def test_an_edit_inside_a_watched_folder_reaches_through_it(self, toy: Toy) -> None:
         toy.set("generate", scenes=4)
@@ -108,21 +102,3 @@ class EngineChecks:
         (toy.folder / "work/toy-a-8-600.txt").write_text("9")
         toy.set("training", a={"rate": 9, "steps": 600})
         assert toy.run(self.first) == {"retrain@toy-a", "evaluate@toy-a", "report@two"}
-
-    def test_a_clone_with_the_cache_has_nothing_to_do(self, toy: Toy, tmp_path: Path) -> None:
-        toy.commit("results")
-        other = toy.clone(tmp_path / "clone")
-        self.nothing_to_do(other, "snakemake", "dvc")
-        assert "Nothing to be done" in other.snakemake("-n")
-
-    def test_outs_may_be_read_only_links(self, toy: Toy, tmp_path: Path) -> None:
-        toy.commit("results, again") if toy.git("status", "--porcelain") else None
-        other = toy.clone(tmp_path / "clone")
-        other.dvc("config", "--local", "cache.type", "hardlink,symlink")
-        other.dvc("checkout", "--relink", "-q")
-        assert not os.stat(other.folder / "results/retrain/toy-a/model.txt").st_mode & 0o222
-        self.nothing_to_do(other, self.first)
-        for engine, rate in ((self.first, 21), (self.second, 22)):
-            other.set("training", a={"rate": rate})
-            ran = other.run(engine, preexec_fn=drop_root_override)
-            assert ran == {"retrain@toy-a", "evaluate@toy-a", "report@two"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,45 @@ def test_plots_show(toy: Toy, tmp_path: Path) -> None:
     page = (tmp_path / "plots/index.html").read_text()
     assert "index.html" in said
     assert page.count("history.tsv") >= 2 and '"loss"' in page
+
+
+def test_plots_diff(toy: Toy, tmp_path: Path) -> None:
+    """The curves of two revisions in one page."""
+    toy.set("training", a={"steps": 3})
+    toy.run("dvc")
+    toy.dvc("plots", "diff", "HEAD", "workspace", "-o", str(tmp_path / "plots"))
+    page = (tmp_path / "plots/index.html").read_text()
+    assert '"rev": "HEAD"' in page and '"rev": "workspace"' in page
+    toy.set("training", a={"steps": 2})
+    toy.run("dvc")
+
+
+def test_report_of_snakemake_with_captions(toy: Toy, tmp_path: Path) -> None:
+    """Tables and charts of the study are in it; a report stage that ran anew is copied anew."""
+    toy.snakemake("pages")
+    assert "Nothing to be done" in toy.snakemake("pages") and "Nothing to be done" in toy.snakemake()
+    toy.snakemake("pages", "--report", str(tmp_path / "study.html"))
+    page = (tmp_path / "study.html").read_text()
+    for text in ("One row a run: COCO numbers", "AP of the averaged weights: a dot for each run", "Charts", "Tables"):
+        assert text in page, text
+    toy.set("evaluate", threshold=2.0)
+    toy.snakemake("pages")
+    copied = toy.read(".pipeline/pages/two/summary.csv")
+    assert copied == toy.read("results/report/two/summary.csv")
+    toy.set("evaluate", threshold=0.5)
+    toy.snakemake("pages")
+    assert copied != toy.read(".pipeline/pages/two/summary.csv") == toy.read("results/report/two/summary.csv")
+
+
+def test_a_stage_that_was_run_by_hand_is_taken_over(toy: Toy) -> None:
+    """As docs/reproduce.md trains on several GPUs: the engines start one process a stage."""
+    toy.set("training", a={"rate": 3})
+    options = "--index results/prepare/toy --training params/training.yaml:a --out results/retrain/toy-a"
+    toy.call(sys.executable, "stages/retrain.py", *options.split())
+    toy.dvc("commit", "-q", "-f", "retrain@toy-a")
+    assert toy.run("snakemake") == {"evaluate@toy-a", "report@two"}
+    toy.set("training", a={"rate": 1})
+    assert toy.run("dvc") == set()
 
 
 def test_an_experiment_with_a_changed_value(toy: Toy) -> None:

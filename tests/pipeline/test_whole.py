@@ -142,7 +142,7 @@ def test_the_whole_pipeline(project: Project) -> None:
     assert digest(results / f"retrain/{SOFT}/teacher.safetensors") != before
     assert "Nothing to be done" in project.snakemake()
 
-    edit(project.folder / "params/training/digits.yaml", retrain__steps=40)  # act 4: killed under Snakemake
+    edit(project.folder / "params/training/digits.yaml", retrain__steps=16)  # act 4: killed under Snakemake
     shutil.rmtree(project.folder / "work", ignore_errors=True)
     kill_when(project, ["snakemake", "--cores", "1", f"retrain@{SOFT}"], project.folder / "work/retrain")
     text = project.run("dvc", "repro", "--single-item", f"retrain@{SOFT}")

@@ -126,6 +126,10 @@ threshold = yaml.safe_load(open(a.params))["threshold"]
 note()
 rows = {p.parent.name: json.loads(p.read_text())["AP"] for p in sorted(pathlib.Path(a.results).glob("*/metrics.json"))}
 (out / "index.html").write_text(json.dumps(rows))
+for name in ("summary.csv", "classes.csv"):
+    (out / name).write_text("run,AP\\n" + "".join(f"{run},{ap}\\n" for run, ap in rows.items()))
+(out / "figures").mkdir(exist_ok=True)
+(out / "figures" / "toy-ap.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9"/>')
 """,
 }
 PARAMS = {

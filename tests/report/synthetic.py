@@ -78,6 +78,9 @@ def _write_run(results: Path, index: Index, run: Run, rng: np.random.Generator) 
     found = {role: _found(index, "test", skill, rng) for role in ("student", "teacher")}
     scored = {role: coco.evaluate(index, "test", rows) for role, rows in found.items()}
     quality = label_quality.measure(index, split, pseudo, refined, QUALITY)
+    rich = run.split.startswith("percent")  # the other splits are results of an older version, without these
+    if rich:
+        _enrich(quality)
 
     folder = _folder(results / "split" / run.split_key)
     split.to_parquet(folder / "split.parquet", index=False)
@@ -98,13 +101,54 @@ def _write_run(results: Path, index: Index, run: Run, rng: np.random.Generator) 
 
     folder = _folder(results / "evaluate" / run.key)
     metrics: dict[str, Any] = {role: result.numbers for role, result in scored.items()}
+    if rich:
+        metrics["voc"] = {role: {"AP_11_points": 0.5, "AP_area": 0.25} for role in scored}
+        metrics["groups"] = {"rare": {"classes": 1, **{role: {"AP": 0.125, "AP50": 0.5} for role in scored}}}
+        metrics["burn_in"] = {"images": 8, "burn_in_AP": 0.9, "teacher_AP": 0.5, "below_burn_in": run.fold == 2}
+        spread = {"level": 0.95} | {role: {"AP": [0.111, 0.999], "AP50": None} for role in scored}
+        (folder / "intervals.json").write_text(json.dumps(spread))
     (folder / "metrics.json").write_text(json.dumps(metrics | {"pseudo": label_quality.headline(quality)}))
     (folder / "label_quality.json").write_text(json.dumps(quality))
+    if rich:
+        (folder / "errors.json").write_text(json.dumps({role: _errors(rng) for role in found}))
     rows = pd.concat([result.per_class.assign(model=role) for role, result in scored.items()])
     rows[["model", *coco.PER_CLASS_COLUMNS]].to_csv(folder / "per_class.csv", index=False)
     _provenance(
         folder, "evaluate", 2.0, {"params": {"subset": "test", "score_threshold": 0.05, "nms_iou": 0.5, "limit": 100}}
     )
+
+
+def _enrich(quality: dict[str, Any]) -> None:
+    """What newer results say of labels beside precision and recall: sizes, calibration, thresholds, an estimate."""
+    pseudo = quality["pseudo"]
+    classes = dict.fromkeys(quality["classes"])
+    pseudo["sizes"] = dict.fromkeys(("small", "medium", "large"), pseudo["all"])
+    bins = {"count": [4, 0, 6], "mean_score": [0.2, None, 0.8], "precision": [0.1, None, 0.9], "error": 0.1}
+    pseudo["calibration"] = {"edges": [0, 1 / 3, 2 / 3, 1], "all": bins, "classes": classes | {"ring": bins}}
+    best = {"threshold": 0.3, "precision": 0.7, "recall": 0.8, "f1": 0.747}
+    pseudo["suggested"] = {"all": best, "classes": classes | {"ring": best}}
+    dense = {"boxes_per_image": 2.0, "threshold": 0.415}
+    quality["density"] = {"labeled_images": 3, "images": 9, "all": dense, "classes": classes | {"ring": dense}}
+    quality["estimate"] = {"subset": "val", "images": 8, "boxes": 16, "all": pseudo["all"]}
+    quality["changes"] = None
+
+
+def _errors(rng: np.random.Generator) -> dict[str, Any]:
+    """One model's part of errors.json."""
+    kinds = ("classification", "localization", "both", "duplicate", "background", "missed")
+    types = {
+        kind: {"count": int(rng.integers(1, 9)), "shown": 1, "dAP": float(rng.uniform(-0.01, 0.1))} for kind in kinds
+    }
+    types["missed"]["shown"] = None
+    whole = {"count": 9, "shown": 3, "dAP": 0.2}
+    return {
+        "AP50": 0.7,
+        "types": types,
+        "false_positives": whole,
+        "false_negatives": whole,
+        "classes": {name: dict.fromkeys(kinds, 1) for name in CLASSES},
+        "confusion": [[0, 0, 5], [0, 1, 2], [1, 1, 6], [2, 2, 3], [2, 3, 4], [3, 0, 7]],
+    }
 
 
 def _split(index: Index, run: Run) -> pd.DataFrame:

@@ -1,6 +1,7 @@
 """The page in a real browser: nothing on its console, nothing to scroll sideways on a phone."""
 
 import html
+import json
 import re
 import shutil
 import subprocess
@@ -60,8 +61,51 @@ def test_console_is_heard(browser, tmp_path):
 def test_fits_a_phone(browser, made, tmp_path):
     page = html.escape((made.out / "index.html").read_text())
     frame = tmp_path / "frame.html"
+    shutil.copytree(made.out / "images", tmp_path / "images")
     frame.write_text(FRAME.format(width=PHONE_PX, page=page))
     dom, _ = opened(browser, frame, tmp_path / "profile")
     width, content, wide = re.search(r'id="answer">width (\d+) content (\d+) wide (.*)', dom).groups()
     assert int(width) <= PHONE_PX and int(content) <= int(width), wide
     assert wide.startswith("0 "), wide
+
+
+TOUCH = """<!doctype html><body>
+<iframe id="page" style="width:1200px;height:800px;border:0" srcdoc="{page}"></iframe>
+<p id="answer">not measured</p><script>
+document.getElementById("page").onload = event => {{
+  const root = event.target.contentDocument, said = {{}};
+  const table = [...root.querySelectorAll("table.sorts")].find(t => t.textContent.includes("test boxes"));
+  const column = () => [...table.tBodies[0].rows].map(row => Number(row.cells[2].dataset.value));
+  const button = table.tHead.rows[1].cells[2].querySelector("button");
+  button.click(); said.falling = column();
+  button.click(); said.rising = column();
+  said.state = table.tHead.rows[1].cells[2].getAttribute("aria-sort");
+  const sheet = root.querySelector(".sheet"), order = sheet.previousElementSibling.querySelector("select");
+  order.value = "by image"; order.dispatchEvent(new Event("change"));
+  said.images = [...sheet.children].map(figure => Number(figure.dataset.image));
+  const links = sheet.querySelectorAll("a.zooms");
+  links[0].click();
+  const dialog = root.querySelector("dialog"), label = () => dialog.querySelector("svg").getAttribute("aria-label");
+  said.open = dialog.open; said.same = label() === links[0].querySelector("svg").getAttribute("aria-label");
+  const before = dialog.querySelector("svg").viewBox.baseVal.width;
+  dialog.querySelector("[aria-label=larger]").click();
+  said.larger = dialog.querySelector("svg").viewBox.baseVal.width < before;
+  dialog.querySelector("[aria-label='next image']").click();
+  said.next = label() === links[1].querySelector("svg").getAttribute("aria-label");
+  dialog.querySelector("[aria-label=close]").click(); said.closed = !dialog.open;
+  document.getElementById("answer").textContent = JSON.stringify(said);
+}};
+</script>"""
+
+
+def test_tables_sort_and_images_enlarge(browser, made, tmp_path):
+    shutil.copytree(made.out / "images", tmp_path / "images")
+    frame = tmp_path / "frame.html"
+    frame.write_text(TOUCH.format(page=html.escape((made.out / "index.html").read_text())))
+    dom, console = opened(browser, frame, tmp_path / "profile")
+    assert console == []
+    said = json.loads(html.unescape(re.search(r'id="answer">(.*?)</p>', dom, re.S).group(1)))
+    assert said["falling"] == sorted(said["falling"], reverse=True) == said["rising"][::-1]
+    assert len(set(said["falling"])) == 3 and said["state"] == "ascending"
+    assert said["images"] == sorted(said["images"])
+    assert all(said[name] for name in ("open", "same", "larger", "next", "closed"))

@@ -15,6 +15,7 @@ def test_files_of_the_stage(made, tmp_path, monkeypatch):
     options = {"study": "experiments.yaml:report", "results": made.results, "params": "report.yaml", "out": "out"}
     run(report, [part for name, value in options.items() for part in (f"--{name}", str(value))])
     names = {path.name for path in (tmp_path / "out").iterdir()}
-    assert names == {"index.html", "summary.json", "summary.csv", "figures", "provenance.json"}
-    for name in ("index.html", "summary.json", "summary.csv"):
+    files = {"index.html", "summary.json", "summary.csv", "classes.csv", "tables.md"}
+    assert names == files | {"images", "figures", "provenance.json"}
+    for name in files:
         assert (tmp_path / "out" / name).read_bytes() == (made.out / name).read_bytes()

@@ -152,15 +152,15 @@ def test_curves_put_retraining_behind_burn_in(found):
     whole = curves.whole(result)
     assert whole["step"].tolist() == list(range(2, 61, 2))
     assert curves.terms([result]) == ["labeled/class", "labeled/box", "unlabeled/class"]
-    start = curves.mean_curve([result], "unlabeled/class", 6)
+    start = curves.mean_curve([curves.whole(result)], "unlabeled/class", 6)
     assert min(x for x, _ in start) > 20  # nothing is unlabeled in burn-in
 
 
 def test_curve_points_are_means(found):
     result = found[0]
     rows = curves.whole(result)
-    ((step, value),) = curves.mean_curve([result], "labeled/class", 1)
+    ((step, value),) = curves.mean_curve([curves.whole(result)], "labeled/class", 1)
     assert (step, value) == pytest.approx((rows["step"].mean(), rows["labeled/class"].mean()))
-    many = curves.mean_curve([result], "labeled/class", 1000)
+    many = curves.mean_curve([curves.whole(result)], "labeled/class", 1000)
     assert [y for _, y in many] == pytest.approx(rows["labeled/class"].tolist())
-    assert curves.mean_curve([result], "nothing", 10) == []
+    assert curves.mean_curve([curves.whole(result)], "nothing", 10) == []

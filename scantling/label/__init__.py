@@ -1,0 +1,1 @@
+"""Labels a folder of images with a trained model."""

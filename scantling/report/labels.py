@@ -1,0 +1,116 @@
+"""What the machine's labels were worth, as facts of a comparison: means over folds and seeds.
+
+label_quality.json may be of an older or newer kind: what it does not have is None or empty here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from statistics import fmean
+from typing import Any
+
+from scantling.report.results import Result
+
+QUALITY = ("precision", "recall", "boxes_per_image", "mean_iou")
+Quality = dict[str, Any]
+
+
+def labelings(members: Sequence[Result]) -> list[Result]:
+    """One result for each set of pseudo labels of the burn-in teachers: the methods of a fold and seed share one.
+    Later rounds have labels of their own; they count only where nothing else is there."""
+    first = [result for result in members if result.run.after is None] or list(members)
+    return list({result.run.pseudo_key: result for result in reversed(first)}.values())[::-1]
+
+
+def headline(quality: Quality) -> int:
+    """Place of the headline threshold in the grid."""
+    return quality["thresholds"].index(quality["headline_threshold"])
+
+
+def facts(members: Sequence[Result]) -> dict[str, Any]:
+    """threshold, images, hidden; and at that threshold
+    all, classes, sizes   hidden, precision, recall, boxes_per_image, mean_iou
+    and, where known, for `all` and classes: suggested (threshold of the best F1), density (threshold at which there are
+    as many boxes an image as people drew), calibration_error; estimate (without hidden truth); rounds
+    """
+    sets = [one.quality for one in labelings(members)]
+    first = sets[0]
+    return {
+        "threshold": first["headline_threshold"],
+        "images": mean(one["images"] for one in sets),
+        "hidden": mean(one["hidden"] for one in sets),
+        "all": _at(sets, lambda pseudo: pseudo["all"]) | _thresholds(sets, ("all",)),
+        "classes": {
+            c: _at(sets, lambda pseudo, c=c: pseudo["classes"][c]) | _thresholds(sets, ("classes", c))
+            for c in first["classes"]
+        },
+        "sizes": {
+            size: _at(sets, lambda pseudo, size=size: pseudo["sizes"][size])
+            for size in first["pseudo"].get("sizes", {})
+            if all(size in one["pseudo"].get("sizes", {}) for one in sets)
+        },
+        "estimate": _estimate(sets),
+        "rounds": _rounds(members),
+    }
+
+
+def _at(sets: Sequence[Quality], part: Callable[[Any], Any]) -> dict[str, Any]:
+    tables = [(part(one["pseudo"]), headline(one)) for one in sets]
+    return {"hidden": mean(t["hidden"] for t, _ in tables)} | {
+        name: mean(t[name][at] for t, at in tables) for name in QUALITY
+    }
+
+
+def _thresholds(sets: Sequence[Quality], where: tuple[str, ...]) -> dict[str, Any]:
+    return {
+        "suggested": mean(found(one, "pseudo", "suggested", *where, "threshold") for one in sets),
+        "density": mean(found(one, "density", *where, "threshold") for one in sets),
+        "calibration_error": mean(found(one, "pseudo", "calibration", *where, "error") for one in sets),
+    }
+
+
+def _estimate(sets: Sequence[Quality]) -> dict[str, Any] | None:
+    """What labeled images that no training saw say of the labels at the headline threshold."""
+    known = [(one["estimate"], headline(one)) for one in sets if one.get("estimate")]
+    if not known:
+        return None
+    return {
+        "subset": known[0][0].get("subset"),
+        "images": mean(one.get("images") for one, _ in known),
+        **{name: mean(one["all"][name][at] for one, at in known) for name in ("precision", "recall")},
+    }
+
+
+def _rounds(members: Sequence[Result]) -> list[dict[str, Any]]:
+    """The labels that later rounds learned from, one entry a method: quality, and the change to the round before."""
+    later: dict[str, list[Quality]] = {}
+    for result in members:
+        if result.run.after is not None:
+            later.setdefault(result.run.method, []).append(result.quality)
+    return [
+        {
+            "method": method,
+            **_at(sets, lambda pseudo: pseudo["all"]),
+            "changes": {
+                name: mean(found(one, "changes", "all", name) for one in sets)
+                for name in ("before", "now", "same", "moved", "relabeled", "added", "removed")
+            },
+            "added_precision": mean(found(one, "changes", "precision", "added") for one in sets),
+            "removed_precision": mean(found(one, "changes", "precision", "removed") for one in sets),
+        }
+        for method, sets in later.items()
+    ]
+
+
+def found(tree: Any, *path: str) -> Any:
+    """tree[path[0]][path[1]]..., None where a step is missing."""
+    for name in path:
+        if not isinstance(tree, dict) or name not in tree:
+            return None
+        tree = tree[name]
+    return tree
+
+
+def mean(values: Iterable[float | None]) -> float | None:
+    known = [v for v in values if v is not None]
+    return fmean(known) if known else None
