@@ -18,7 +18,7 @@ from scantling.data.index import Index
 from scantling.evaluate import coco
 from scantling.evaluate.fast import RECALLS, THRESHOLDS, Matches, Scene, match, scene
 
-AT_ONCE = 4_000_000  # detections times resamples in one go: about 200 MB
+AT_ONCE = 4_000_000  # detections (or boxes) times resamples in one go: about 200 MB
 METRICS = ("AP", "AP50")
 
 
@@ -48,12 +48,11 @@ def resample(at: Scene, matches: Matches, drawn: np.ndarray) -> Resampled:
     for k in range(at.classes):
         rows = slice(at.starts[k], at.starts[k + 1])
         mine = at.found["image"].to_numpy()[rows]
-        boxes = drawn[:, image[matches.counted & (label == k)]].sum(axis=1)
-        step = max(1, AT_ONCE // max(len(mine), 1))
+        theirs = image[matches.counted & (label == k)]
+        step = max(1, AT_ONCE // max(len(mine), len(theirs), 1))
         for some in (slice(r, r + step) for r in range(0, len(drawn), step)):
-            every[some, k] = _average_precision(
-                drawn[some][:, mine], matches.right[rows], matches.ignored[rows], boxes[some]
-            )
+            boxes = drawn[some][:, theirs].sum(axis=1)
+            every[some, k] = _average_precision(drawn[some][:, mine], matches.right[rows], matches.ignored[rows], boxes)
     classes = {"AP": every.mean(axis=2), "AP50": every[:, :, 0]}
     return Resampled({name: _mean(values) for name, values in classes.items()}, classes)
 
