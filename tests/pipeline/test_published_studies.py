@@ -85,7 +85,8 @@ def test_dvc_takes_all_studies_as_one_graph(tmp_path: Path, monkeypatch: pytest.
     from dvc.dependency import ParamsDependency
     from dvc.repo import Repo
 
-    merged: dict[str, Any] = {kind: {} for kind in ("generated", "data", "splits", "burn_ins", "teachers", "runs")}
+    kinds = [kind for kind, rows in table(STUDIES[0]).items() if isinstance(rows, dict) and kind != "report"]
+    merged: dict[str, Any] = {kind: {} for kind in kinds}
     for path in STUDIES:
         rows = table(path)
         key, run = list(rows["runs"].items())[-1]
@@ -110,7 +111,8 @@ def test_dvc_takes_all_studies_as_one_graph(tmp_path: Path, monkeypatch: pytest.
             for stage in repo.index.stages
             if getattr(stage, "name", None)
         ]
-    assert {s["name"].partition("@")[0] for s in stages} == {p.stem for p in (ROOT / "stages").glob("*.py")}
+    made = {s["name"].partition("@")[0] for s in stages}
+    assert made == {p.stem for p in (ROOT / "stages").glob("*.py")} - {"adopt"}, "no study has a foreign teacher"
     for stage in dag.connect(stages):
         own = [path for path in stage["sources"] if not path.startswith(FETCHED)]
         assert [path for path in own if not (ROOT / path).exists()] == [], stage["name"]
