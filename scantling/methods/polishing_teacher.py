@@ -62,17 +62,19 @@ class Method(supervised.Method):
 
     def modules(self, student: nn.Module) -> dict[str, nn.Module]:
         p, channels = self.params, student.channels
-        return {
-            "box": polishing.BoxNetwork(channels, p.cells, p.width),
-            "class": polishing.ClassNetwork(channels, p.cells, p.width, len(self.classes)),
-        }
+        made: dict[str, nn.Module] = {}
+        if p.polish_boxes:
+            made["box"] = polishing.BoxNetwork(channels, p.cells, p.width)
+        if p.polish_classes:
+            made["class"] = polishing.ClassNetwork(channels, p.cells, p.width, len(self.classes))
+        return made
 
     def step(
         self, student: nn.Module, teacher: nn.Module | None, batch: TrainingStep
     ) -> tuple[supervised.Losses, dict[str, float]]:
         assert teacher is not None, "the polishing networks look at a teacher's features"
         losses, logged = super().step(student, teacher, batch)
-        if batch.labeled:
+        if batch.labeled and self.networks:
             own, seen = self._polishing_losses(teacher, batch.labeled["labeled"])
             losses, logged = losses | own, logged | seen
         if not batch.unlabeled:
@@ -115,21 +117,23 @@ class Method(supervised.Method):
                     class_boxes[-1], truth, target.labels, classes=len(self.classes), positive_iou=p.positive_iou
                 )
             )
-        with torch.no_grad():
-            slots, plain = self._pooled(teacher, features, boxes), teacher.pooled(features, class_boxes, p.cells)
-        decoded = self._decoded(self.networks["box"](slots), boxes, view.sizes)
-        goal, classes = torch.cat(wanted), torch.cat(labels)
-        box = polishing.box_network_loss(decoded, goal) * len(goal)
-        logits = self.networks["class"](plain).float()
-        crossed = F.cross_entropy(logits, classes, reduction="sum")
-        losses = {
-            "labeled/polish_box": p.polish_weight * box / normalizer(len(goal), box),
-            "labeled/polish_class": p.polish_weight * crossed / normalizer(len(classes), crossed),
-        }
-        return losses, {
-            name: float(_iou(placed, goal).sum() / normalizer(len(goal), box))
-            for name, placed in (("iou_before", torch.cat(boxes)), ("iou_after", decoded.detach()))
-        }
+        losses, logged = {}, {}
+        if "box" in self.networks:
+            with torch.no_grad():
+                slots = self._pooled(teacher, features, boxes)
+            decoded, goal = self._decoded(self.networks["box"](slots), boxes, view.sizes), torch.cat(wanted)
+            loss = polishing.box_network_loss(decoded, goal) * len(goal)
+            count = normalizer(len(goal), loss)
+            losses["labeled/polish_box"] = p.polish_weight * loss / count
+            for name, placed in (("iou_before", torch.cat(boxes)), ("iou_after", decoded.detach())):
+                logged[name] = float(_iou(placed, goal).sum() / count)
+        if "class" in self.networks:
+            with torch.no_grad():
+                plain = teacher.pooled(features, class_boxes, p.cells)
+            classes = torch.cat(labels)
+            loss = F.cross_entropy(self.networks["class"](plain).float(), classes, reduction="sum")
+            losses["labeled/polish_class"] = p.polish_weight * loss / normalizer(len(classes), loss)
+        return losses, logged
 
     @torch.no_grad()
     def _targets(
