@@ -63,10 +63,16 @@ def test_without_any_label_only_confident_boxes_teach() -> None:
 def test_refine_shows_what_would_be_mined(tmp_path: Path) -> None:
     rows = [
         {"image_id": 1, "label": 0, "score": score, "x1": x, "y1": 2.0, "x2": x + 20, "y2": 22.0, "spread": 0.1}
-        for x, score in ((0.0, 0.95), (30.0, 0.95), (60.0, 0.5))
+        for x, score in ((0.0, 0.85), (30.0, 0.85), (60.0, 0.5), (90.0, 0.95), (2.0, 0.95))
     ]
     pseudo = pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
     corners = {"x1": [0.0], "y1": [2.0], "x2": [20.0], "y2": [22.0]}
     truth = {"image_id": [1], "labeled": [True], "box_id": [3], "label": [0], **corners}
     refined, aids = method().refine(pseudo, pd.DataFrame(truth))
-    assert refined["ignore"].tolist() == [False, True, False] and aids == {"rows": 3, "mined": 1}
+    # a label is there; object-like and ignored; unsure; sure enough to be a label; sure, but the label is there
+    assert refined["ignore"].tolist() == [False, True, False, False, False]
+    assert refined["for_class"].tolist() == [False, False, False, True, False]
+    assert refined["source"].tolist() == ["teacher", "mined", "teacher", "mined", "teacher"]
+    assert aids == {"rows": 5, "mined": 1, "ignored": 1}
+    nothing, _ = method(mine=False, add_score=1.0).refine(pseudo, pd.DataFrame(truth))
+    assert not nothing[["ignore", "for_class", "for_box", "for_objectness"]].any(axis=None)
