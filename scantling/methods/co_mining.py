@@ -26,14 +26,14 @@ from scantling.target import Batch, Target
 class Params(MethodParams):
     method: Literal["co_mining"] = "co_mining"
     teacher: Literal["student", "ema", "frozen", "cached"] = "student"  # type: ignore[assignment]
-    second_view: Literal["strong", "labeled"]
+    second_view: Literal["strong", "labeled"] = "strong"
     mine_score: float = Field(ge=0, le=1)
     merge_iou: float = Field(ge=0, le=1)
     nms_iou: float = Field(gt=0, le=1)
     limit: int = Field(gt=0)
     keep_empty_images: bool = False
     ignore_above: float | None = Field(None, ge=0, le=1)
-    unlabeled: bool
+    unlabeled: bool = False
 
 
 class Method(supervised.Method):

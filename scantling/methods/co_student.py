@@ -23,7 +23,7 @@ from scantling.target import Target
 
 class Params(MethodParams):
     method: Literal["co_student"] = "co_student"
-    second_view: Literal["strong", "labeled"]
+    second_view: Literal["strong", "labeled"] = "strong"
     student_score: float = Field(ge=0, le=1)
     teacher_score: float = Field(ge=0, le=1)
     nms_iou: float = Field(gt=0, le=1)

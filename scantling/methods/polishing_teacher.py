@@ -43,7 +43,7 @@ class Params(MethodParams):
     polish_boxes: bool
     polish_classes: bool
     background: Literal["live", "cached", "off"]
-    background_iou: float = Field(gt=0, le=1)
+    background_iou: float = Field(0.5, gt=0, le=1)
     polish_weight: float = Field(ge=0)
     cells: int = Field(ge=1)
     width: int = Field(ge=1)
@@ -54,9 +54,9 @@ class Params(MethodParams):
     positive_iou: float = Field(gt=0, le=1)
     polish_decay: float = Field(ge=0, lt=1)
     polish_warm_up: int = Field(ge=0)
-    polish_steps: int = Field(ge=0)
-    polish_images: int = Field(gt=0)
-    polish_optimizer: Optimizer
+    polish_steps: int = Field(0, ge=0)
+    polish_images: int = Field(1, gt=0)
+    polish_optimizer: Optimizer = Optimizer(name="sgd", learning_rate=0.01, weight_decay=1e-4)
 
     @property
     def polishes(self) -> bool:

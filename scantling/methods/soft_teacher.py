@@ -42,7 +42,7 @@ class Params(MethodParams):
     background: Literal["live", "cached", "off"]
     background_iou: float = Field(0.5, gt=0, le=1)
     ignore_above: float | None = Field(None, ge=0, le=1)
-    mine_labeled: bool
+    mine_labeled: bool = False
 
 
 class Method(supervised.Method):

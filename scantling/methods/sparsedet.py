@@ -40,7 +40,7 @@ class Params(MethodParams):
     mine_score: float = Field(ge=0, le=1)
     mine_iou: float = Field(ge=0, le=1)
     mine_nms_iou: float = Field(gt=0, le=1)
-    region_iou: float = Field(ge=0, le=1)
+    region_iou: float = Field(0.5, ge=0, le=1)
     agreement_weight: float = Field(ge=0)
     stop_gradient: bool
     add_score: float = Field(ge=0, le=1)
