@@ -120,7 +120,7 @@ class Method(supervised.Method):
         known = [replace(t, background=t.background and len(t) > 0) for t in truth]  # no proposal loss elsewhere
         losses, offered = student.propose_pair(features["weak"], features["strong"], known, sizes)
         if told is None:
-            regions, rest = self._mined(offered, truth, step)
+            regions, rest = self._mined(offered, truth, step, weak.image_ids)
         else:
             pairs = [self._kept_out(r, o[0], step) for (r, _), o in zip(told, offered, strict=True)]
             regions, rest = [r for r, _ in pairs], [o for _, o in pairs]
@@ -133,7 +133,7 @@ class Method(supervised.Method):
                 order = torch.randperm(len(rest[i]), generator=generator)[: student.regions_per_image]
                 drawn[i] = rest[i][order.to(rest[i].device)]
         sure = self._sure(student, features["weak"], drawn, sizes) if told is None else [s for _, s in told]
-        targets = self._strong_targets(sure, truth)
+        targets = self._strong_targets(found.unless(sure, weak, self.corrected), truth)
         of_strong, _ = student.region_losses(
             features["strong"], _only(rest, [len(t) > 0 for t in targets]), targets, sizes
         )
@@ -147,13 +147,16 @@ class Method(supervised.Method):
         return losses, {"mined_regions": sum(map(len, regions)) / count, "pseudo_boxes": added / count}
 
     def _mined(
-        self, offered: list[tuple[Tensor, Tensor]], truth: list[Target], step: int
+        self, offered: list[tuple[Tensor, Tensor]], truth: list[Target], step: int, image_ids: list[int]
     ) -> tuple[list[Tensor], list[Tensor]]:
-        """Per image the mined regions, and the proposals that stay in the supervised loss (step 2)."""
+        """Per image the mined regions, and the proposals that stay in the supervised loss (step 2).
+
+        Nothing is mined where a person has finished the image.
+        """
         p, regions, rest = self.params, [], []
-        for (boxes, objectness), target in zip(offered, truth, strict=True):
+        for (boxes, objectness), target, image_id in zip(offered, truth, image_ids, strict=True):
             mined, stay = boxes.new_zeros(0, dtype=torch.int64), torch.arange(len(boxes), device=boxes.device)
-            if p.mine and step >= p.mine_from_step:
+            if p.mine and step >= p.mine_from_step and image_id not in self.corrected:
                 mined, stay = pseudo_positives.mine(
                     boxes, objectness, target.boxes, score=p.mine_score, iou=p.mine_iou, nms_iou=p.mine_nms_iou
                 )
@@ -199,7 +202,7 @@ class Method(supervised.Method):
                 plain = [level.detach() for level in features["weak"]]
                 seen = student.detect(plain, sizes, score_threshold=p.candidate_floor, nms_iou=p.nms_iou, limit=p.limit)
             offered = [(f.boxes, f.scores) for f in seen]
-            regions, _ = self._mined(offered, weak.targets, step)
+            regions, _ = self._mined(offered, weak.targets, step, weak.image_ids)
         losses: supervised.Losses = {}
         added = 0
         for view in (weak, strong):

@@ -29,12 +29,12 @@ def boxes_at(*xs: float) -> torch.Tensor:
 def test_object_like_regions_without_a_label_leave_the_supervised_loss() -> None:
     offered = [(boxes_at(0, 30, 31, 60), torch.tensor([0.95, 0.95, 0.9, 0.5]))]
     truth = [Target.of(boxes_at(0), torch.tensor([0]))]
-    regions, rest = method()._mined(offered, truth, step=0)
+    regions, rest = method()._mined(offered, truth, 0, [1])
     assert regions[0].tolist() == boxes_at(30).tolist()  # 31 is suppressed by it, but gone from the loss as well
     assert rest[0].tolist() == boxes_at(0, 60).tolist()
-    regions, rest = method(mine_from_step=5)._mined(offered, truth, step=4)
+    regions, rest = method(mine_from_step=5)._mined(offered, truth, 4, [1])
     assert len(regions[0]) == 0 and len(rest[0]) == 4
-    assert len(method(mine=False)._mined(offered, truth, step=9)[0][0]) == 0
+    assert len(method(mine=False)._mined(offered, truth, 9, [1])[0][0]) == 0
 
 
 @pytest.mark.parametrize("architecture", tiny.ARCHITECTURES)
