@@ -12,11 +12,13 @@ from typing import TextIO
 
 _file: TextIO | None = None
 _muted = False
+_warned: list[str] = []
 
 
 def open_file(path: Path) -> None:
-    """Send plain lines to `path` too, from now on."""
+    """Send plain lines to `path` too, from now on; nothing was warned of yet."""
     global _file
+    _warned.clear()
     path.parent.mkdir(parents=True, exist_ok=True)
     _file = path.open("a", buffering=1)
 
@@ -35,6 +37,18 @@ def line(text: str) -> None:
     if _file is not None:
         _file.write(f"{stamp} {text}\n")
     print(f"{stamp} {text}", flush=True)
+
+
+def warn(text: str) -> None:
+    """A line that begins with WARNING; provenance.json keeps it."""
+    if not _muted:
+        _warned.append(text)
+    line(f"WARNING {text}")
+
+
+def warned() -> list[str]:
+    """What was warned of so far."""
+    return list(_warned)
 
 
 class Progress:

@@ -6,6 +6,7 @@ A file is named as `path/to/file.yaml` or, for one top-level section of it, `pat
 from __future__ import annotations
 
 import difflib
+import re
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -13,6 +14,20 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 P = TypeVar("P", bound="Params")
+
+
+class Plain(yaml.SafeLoader):
+    """YAML in which only `true` and `false` are booleans: `background: off` is a word, as a person reads it."""
+
+    yaml_implicit_resolvers = {
+        first: [(tag, form) for tag, form in known if tag != "tag:yaml.org,2002:bool"]
+        for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
+Plain.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
 
 
 class ParamsError(ValueError):
@@ -42,7 +57,7 @@ def read(spec: str | Path) -> dict[str, Any]:
         hint = f"; did you mean {Path(path).with_name(near[0])}?" if near else ""
         raise ParamsError(f"{path}: there is no such parameter file{hint}")
     try:
-        content = yaml.safe_load(Path(path).read_text())
+        content = yaml.load(Path(path).read_text(), Plain)
     except yaml.YAMLError as error:
         raise ParamsError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):

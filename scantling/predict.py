@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from scantling import log, parts, pseudo
+from scantling import agreement, log, parts, pseudo
 from scantling.augment import second_view, views
 from scantling.data import images
 from scantling.data.loader import collate
+from scantling.detectors.settings import InputParams
 from scantling.pseudo import PseudoLabelParams
 from scantling.target import Batch, Detections, Target
 
@@ -27,9 +28,10 @@ Sample = tuple[Tensor, Tensor, Target]
 class _RawDataset(Dataset[list[Sample]]):
     """Each image at the detector's test size, nothing random; `paired`: and its second view."""
 
-    def __init__(self, root: Path, table: pd.DataFrame, short_px: int, long_px: int, paired: bool):
+    def __init__(self, root: Path, table: pd.DataFrame, size: InputParams, paired: bool):
         self.root, self.files, self.ids = root, table["file_name"].tolist(), table["image_id"].astype(int).tolist()
-        self.view = views.View(short_px=(short_px, short_px), long_px=long_px)
+        sides = {"short_px": (size.short_px, size.short_px), "long_px": size.long_px}
+        self.view = views.View.model_validate(sides if size.exact_px is None else {"exact_px": size.exact_px})
         self.paired = paired
 
     def __len__(self) -> int:
@@ -46,7 +48,7 @@ class _RawDataset(Dataset[list[Sample]]):
 def batches(
     table: pd.DataFrame,
     root: Path,
-    input: object,
+    input: InputParams,
     batch_size: int,
     workers: int,
     chosen: Sequence[range] | None = None,
@@ -59,14 +61,14 @@ def batches(
 def _views(
     table: pd.DataFrame,
     root: Path,
-    input: object,
+    input: InputParams,
     batch_size: int,
     workers: int,
     chosen: Sequence[range] | None,
     paired: bool,
 ) -> Iterator[list[Batch]]:
     """`batches`, each alone in a list or with the batch of its second views."""
-    dataset = _RawDataset(root, table, input.short_px, input.long_px, paired)  # type: ignore[attr-defined]
+    dataset = _RawDataset(root, table, input, paired)
     wanted = parts.batches_of(len(table), batch_size) if chosen is None else chosen
     loader = DataLoader(
         dataset, batch_sampler=[list(b) for b in wanted], num_workers=workers, collate_fn=lambda samples: samples
@@ -83,7 +85,7 @@ def _run(
     detector: nn.Module,
     table: pd.DataFrame,
     root: Path,
-    input: object,
+    input: InputParams,
     batch_size: int,
     workers: int,
     device: str,
@@ -119,7 +121,7 @@ def predict(
     table: pd.DataFrame,
     root: Path,
     *,
-    input: object,
+    input: InputParams,
     batch_size: int,
     workers: int,
     score_threshold: float,
@@ -149,7 +151,7 @@ def pseudo_labels(
     table: pd.DataFrame,
     root: Path,
     *,
-    input: object,
+    input: InputParams,
     params: PseudoLabelParams,
     device: str,
     keep: Path | None = None,
@@ -161,8 +163,11 @@ def pseudo_labels(
 
     def label(features: list[Tensor], batch: Batch, more: dict[str, Any]) -> Found:
         found = detector.detect(features, batch.sizes, **asked, **more)
-        if p.jitter_times < 2 or not detector.has_background:  # the spread needs a head that refines given boxes
+        if p.jitter_times < 2:
             return found, [torch.full_like(one.scores, float("nan")) for one in found]
+        if not detector.has_background:  # no head that refines given boxes
+            limits = {"score_floor": p.score_floor, "score_above": p.spread_from}
+            return found, agreement.cluster_spread(detector, features, found, batch.sizes, **limits)
         spreads = pseudo.box_spread(
             detector,
             features,

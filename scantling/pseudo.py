@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -35,6 +37,7 @@ class PseudoLabelParams(Params):
     batch_size: int = Field(gt=0)
     workers: int = Field(ge=0)
     seed: int = Field(ge=0)
+    held_out: str | None = Field("val", description="labeled subset that the teacher labels too; null: none")
 
 
 def box_spread(
@@ -96,6 +99,43 @@ def gather(parts: list[pd.DataFrame]) -> pd.DataFrame:
     joined = pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=list(COLUMNS))
     ordered = joined.sort_values(["image_id", "score"], ascending=[True, False], kind="stable")
     return table(ordered, COLUMNS)
+
+
+def best(found: pd.DataFrame, score_floor: float, limit: int) -> pd.DataFrame:
+    """The table of what another model found, as a teacher of ours writes it: above the floor, the best of an image."""
+    ordered = gather([found[found["score"] > score_floor]])
+    return ordered.groupby("image_id", sort=False).head(limit).reset_index(drop=True)
+
+
+def save(
+    folder: Path,
+    found: pd.DataFrame,
+    images: int,
+    classes: Sequence[str],
+    held_out: pd.DataFrame,
+    subset: str | None,
+    held_out_images: int,
+    facts: dict[str, object] | None = None,
+) -> None:
+    """Write pseudo.parquet, held_out.parquet and summary.json, which has the counts of both and `facts`.
+
+    found, held_out   tables of COLUMNS, of `images` images of the split and of `held_out_images` of `subset`
+    """
+    found.to_parquet(folder / "pseudo.parquet", index=False)
+    held_out.to_parquet(folder / "held_out.parquet", index=False)
+    grid = [round(0.1 * n, 1) for n in range(1, 10)]
+    summary = summarize(found, images, classes, grid)
+    summary["held_out"] = {"subset": subset, "images": held_out_images, "boxes": len(held_out)}
+    (folder / "summary.json").write_text(json.dumps(summary | (facts or {}), indent=1))
+
+
+def load_held_out(folder: Path) -> tuple[str, pd.DataFrame] | None:
+    """The held-out subset and what the teacher found there; None where it labeled no such image, or nothing says so."""
+    summary = folder / "summary.json"
+    held_out = json.loads(summary.read_text()).get("held_out", {}) if summary.is_file() else {}
+    if not held_out.get("images"):
+        return None
+    return held_out["subset"], pd.read_parquet(folder / "held_out.parquet")
 
 
 def summarize(

@@ -1,7 +1,8 @@
 """How files become files: turns a stage function into a command, writes atomically, records provenance.
 
 The signature of the function is the command line: a `Params` type becomes `--name FILE[:SECTION]`, a `Path` a path,
-int, float and str a value; `out` is the folder the stage writes. The function itself never sees an argument parser.
+int, float and str a value (`Path | None = None`: a path that may be left out); `out` is the folder the stage writes.
+The function itself never sees an argument parser.
 """
 
 from __future__ import annotations
@@ -142,10 +143,11 @@ def _parser(function: Callable[..., None], hints: dict[str, Any]) -> argparse.Ar
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     for name, parameter in inspect.signature(function).parameters.items():
-        kind, required = hints[name], parameter.default is inspect.Parameter.empty
+        required = parameter.default is inspect.Parameter.empty
+        kind = Path if hints[name] == Path | None else hints[name]
         if isinstance(kind, type) and issubclass(kind, Params):
             parser.add_argument(f"--{name}", required=required, metavar="FILE[:SECTION]", help=f"{kind.__name__}, YAML")
-        elif kind is Path:
+        elif kind in (Path, Path | None):
             note = "folder to write, replaced as a whole" if name == "out" else "file or folder to read"
             parser.add_argument(f"--{name}", required=required, type=Path, metavar="PATH", help=note)
         else:
@@ -170,6 +172,7 @@ def _write_provenance(
         "machine": platform.machine(),
         "device": device() if "torch" in sys.modules else "cpu",
         "processes": distributed.world(),
+        "warnings": log.warned(),
         "seconds": round(seconds, 2),
         "peak_memory_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
     }

@@ -19,7 +19,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from scantling import compiling, distributed, ema, log, recipe, rehearsal, step
+from scantling import compiling, distributed, ema, guards, log, recipe, rehearsal, step
 from scantling.augment.views import ViewParams, torch_seed
 from scantling.data import loader, sampler
 from scantling.data.loader import Pool, TrainingStep
@@ -41,6 +41,7 @@ class Training:
     history: pd.DataFrame
     networks: nn.Module  # what the method trained beside the student (nn.ModuleDict, mostly empty)
     averages: nn.Module  # EMA of these
+    aids: dict[str, Any]  # what the method found out beside the weights
 
 
 def run(
@@ -76,6 +77,8 @@ def run(
         _rehearse(state, whole, pool, views, params, seed, device)
     state.load(work, device)
 
+    labeled_boxes = sum(len(pool.labels.get(i, ())) for i in pool.labeled) / max(len(pool.labeled), 1)
+    guard = guards.Guard(method, labeled_boxes, device)
     check = FiniteCheck(work, 1 if torch.device(device).type == "cpu" else params.log_every_steps)
     progress = log.Progress(what, params.steps, "steps", done=state.step)
     started, images = time.monotonic(), 0
@@ -91,14 +94,14 @@ def run(
             images += sum(map(len, parts)) * count
             state.step = done = now + 1
 
-            boxes = f" pseudo boxes {logged['pseudo_boxes']:.1f}/image" if "pseudo_boxes" in logged else ""
+            guard.see(done, logged, last=done == params.steps)
             if done % params.log_every_steps == 0 or done == params.steps:
                 check.look()
                 row = {"step": done, "learning_rate": params.optimizer.learning_rate * factor}
                 speed = images / (time.monotonic() - started)
                 row |= _common(losses, logged) | {"images_per_second": round(speed, 2)}
                 state.rows.append(row | {"peak_memory_mib": _peak_mib(device)})
-            progress.advance(1, f"loss {state.rows[-1]['loss']:.3f}{boxes}" if state.rows else boxes)
+            progress.advance(1, _text(state.rows[-1] if state.rows else {}, logged))
             if done % params.checkpoint_every_steps == 0 and done < params.steps:
                 check.look()
                 state.save(work)
@@ -108,7 +111,8 @@ def run(
     if params.steps:  # the last optimizer step belongs to the average as well
         _follow(state, params, params.steps)
     history = pd.DataFrame(state.rows, columns=_columns(state.rows))
-    return Training(student, average, history, method.networks, method.averages)
+    aids = method.aids(pool, params.steps)
+    return Training(student, average, history, method.networks, method.averages, aids)
 
 
 def _place(
@@ -218,11 +222,24 @@ def _batches(
 
 
 def _common(losses: dict[str, Tensor], logged: dict[str, float]) -> dict[str, float]:
-    """`loss` and each term of it, then the rest: of all processes together."""
+    """`loss` and each term of it, how the unlabeled ones relate to the labeled, then the rest: of all processes."""
     values = torch.stack([loss.float() for loss in losses.values()])
     others = torch.tensor([float(v) for v in logged.values()], device=values.device)
     found = distributed.mean(torch.cat([values.sum()[None], values, others])).tolist()
-    return dict(zip(["loss", *losses, *logged], found, strict=True))
+    named = dict(zip(["loss", *losses, *logged], found, strict=True))
+    parts = {side: [named[n] for n in losses if n.startswith(side)] for side in ("labeled/", "unlabeled/")}
+    if all(parts.values()):
+        named["unlabeled_over_labeled"] = sum(parts["unlabeled/"]) / max(sum(parts["labeled/"]), 1e-12)
+    return named
+
+
+def _text(row: dict[str, float], logged: dict[str, float]) -> str:
+    """What is worth seeing of the last logged row and of this step."""
+    forms = {"loss": "loss {:.3f}", "unlabeled_over_labeled": "unlabeled/labeled {:.2f}"}
+    shown = [form.format(row[name]) for name, form in forms.items() if name in row]
+    if "pseudo_boxes" in logged:
+        shown.append(f"pseudo boxes {logged['pseudo_boxes']:.1f}/image")
+    return " ".join(shown)
 
 
 def _peak_mib(device: str) -> float:

@@ -1,10 +1,25 @@
 """Measure a finished run: student and teacher on held-out images, pseudo labels against the truth the split hid.
 
-reads   index, split, pseudo.parquet, refined.parquet, student.safetensors, teacher.safetensors
-writes  metrics.json        {"student": 12 COCO numbers, "teacher": the same, "pseudo": precision, recall}
-        per_class.csv       model, class, AP, AP50, AR100, boxes
+reads   index, split, student.safetensors, teacher.safetensors
+        --pseudo            pseudo.parquet, held_out.parquet, summary.json
+        --refined           refined.parquet
+        --before            refined.parquet of the round before; the same as --refined: there was none
+        --burn_in           teacher.safetensors of the burn-in, which the run's teacher is compared with
+writes  metrics.json        {"student": 12 COCO numbers, "teacher": the same, "pseudo": precision, recall,
+                            "groups": AP of rare, common and frequent classes,
+                            "burn_in": AP of both teachers on some images, and whether the run's fell below,
+                            "voc": {"student": {AP_11_points, AP_area}, "teacher": ...} for PASCAL VOC,
+                            "lvis": {"student": {AP .. APr, APc, APf, AR300}, "teacher": ...} for LVIS}
+        per_class.csv       model, class, AP, AP50, AR100, boxes, labeled_boxes, group; for VOC AP_11_points, AP_area;
+                            for LVIS AP_lvis, frequency
+        intervals.json      {"level", "resamples", "seed", "images", "student": {"AP": [low, high], "AP50": the same,
+                            "classes": {class: {"AP", "AP50"}}}, "teacher": the same,
+                            "teacher_minus_student": {"AP": {"difference", "interval", "above_zero"}, "AP50": the same}}
+        errors.json         {"score_threshold", "classes": names, "student": {"AP50", "types": {type: {"count", "shown",
+                            "dAP"}}, "false_positives", "false_negatives": the same, "classes": {class: {type: count}},
+                            "confusion": [[true, named, count], ...]}, "teacher": the same}; see errors.analyze
         detections.parquet  model, image_id, label, score, x1..y2 in original pixels
-        label_quality.json  precision and recall of pseudo and refined labels per class and threshold
+        label_quality.json  how good pseudo and refined labels are: docs/label_quality.md
 A killed run goes on where it was.
 """
 
@@ -12,27 +27,41 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from scantling import log, work
+from scantling import work
 from scantling.checkpoint import load_weights
 from scantling.data import index as indexes
 from scantling.data import split as splits
 from scantling.distributed import is_first
-from scantling.evaluate import coco, label_quality
+from scantling.evaluate import below, facts, label_quality
 from scantling.evaluate.params import EvaluateParams
 from scantling.predict import predict
+from scantling.pseudo import load_held_out
 from scantling.stage import device, run
 
 
 def evaluate(
-    index: Path, split: Path, pseudo: Path, refined: Path, model: Path, params: EvaluateParams, out: Path
+    index: Path,
+    split: Path,
+    pseudo: Path,
+    refined: Path,
+    model: Path,
+    params: EvaluateParams,
+    out: Path,
+    before: Path | None = None,
+    burn_in: Path | None = None,
 ) -> None:
     data = indexes.load(index, truth=True)
     images = data.images[data.images["subset"] == params.subset]
     settings = params.model_dump(include={"batch_size", "workers", "score_threshold", "nms_iou", "limit"})
     weights = {role: model / f"{role}.safetensors" for role in ("student", "teacher")}
+    looked_at = dict.fromkeys(weights, images)
+    if burn_in is not None and params.burn_in_images:
+        weights[facts.BURN_IN] = burn_in / "teacher.safetensors"
+        looked_at[facts.BURN_IN] = below.some(images, params.burn_in_images)
     keep = work.folder(
         "evaluate",
         images=index / "images.parquet",
@@ -45,37 +74,32 @@ def evaluate(
     for role, path in weights.items():
         detector, header = load_weights(path, classes=data.classes)
         size = header["detector"].input
-        found[role] = predict(detector, images, data.root, input=size, device=device(), keep=keep / role, **settings)
+        found[role] = predict(
+            detector, looked_at[role], data.root, input=size, device=device(), keep=keep / role, **settings
+        )
     if is_first():  # the others have found their part
-        _measure(data, split, pseudo, refined, params, found, out)
+        quality = _quality(data, split, pseudo, refined, before, params)
+        made = facts.measure(data, splits.load(split), found, looked_at, quality, params)
+        for name, content in made.documents.items():
+            (out / name).write_text(json.dumps(content, indent=None if name == "errors.json" else 1))
+        made.tables["per_class.csv"].to_csv(out / "per_class.csv", index=False)
+        made.tables["detections.parquet"].to_parquet(out / "detections.parquet", index=False)
     work.finished(keep)
 
 
-def _measure(
-    data: indexes.Index,
-    split: Path,
-    pseudo: Path,
-    refined: Path,
-    params: EvaluateParams,
-    found: dict[str, pd.DataFrame],
-    out: Path,
-) -> None:
-    results = {role: coco.evaluate(data, params.subset, table) for role, table in found.items()}
-    labels = pd.read_parquet(pseudo / "pseudo.parquet"), pd.read_parquet(refined / "refined.parquet")
-    quality = label_quality.measure(data, splits.load(split), *labels, params.label_quality)
-    for sentence in label_quality.polishing(quality):
-        log.line(sentence)
-    metrics = {role: result.numbers for role, result in results.items()} | {"pseudo": label_quality.headline(quality)}
-
-    (out / "metrics.json").write_text(json.dumps(metrics, indent=1))
-    (out / "label_quality.json").write_text(json.dumps(quality, indent=1))
-    _by_model({role: result.per_class for role, result in results.items()}).to_csv(out / "per_class.csv", index=False)
-    _by_model(found).to_parquet(out / "detections.parquet", index=False)
-
-
-def _by_model(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """The tables one below the other, with the model that each row is of as first column."""
-    return pd.concat(tables, names=["model"]).reset_index(level="model")
+def _quality(
+    data: indexes.Index, split: Path, pseudo: Path, refined: Path, before: Path | None, params: EvaluateParams
+) -> dict[str, Any]:
+    first_round = before is None or before == refined
+    return label_quality.measure(
+        data,
+        splits.load(split),
+        pd.read_parquet(pseudo / "pseudo.parquet"),
+        pd.read_parquet(refined / "refined.parquet"),
+        params.label_quality,
+        before=None if first_round else pd.read_parquet(before / "refined.parquet"),
+        on_held_out=load_held_out(pseudo),
+    )
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ reads   --index                images.parquet, data.json
 writes  refined.parquet        the same rows with source, refined label, score and box, weight and the flags
                                for_objectness, for_class, for_box, ignore
         polishing.safetensors  networks that the method trained on the teacher's features; mostly none
-        aids.json              what else the method derives from them
+        aids.json              what else the method derives from them; `guard`: whether too few or too many pass
 A method with such networks looks at images through the teacher, and a killed run of it goes on where it was; the other
 methods take seconds.
 """
@@ -21,7 +21,7 @@ from typing import Any
 import pandas as pd
 from torch import nn
 
-from scantling import checkpoint, methods, work
+from scantling import checkpoint, guards, log, methods, work
 from scantling import polish as networks
 from scantling.augment.views import ViewParams
 from scantling.data import corrections as corrected
@@ -66,6 +66,12 @@ def polish(
     refined, aids = maker.refine(found, labels)
     refined = corrected.replaced(refined, by_hand)
     refined.to_parquet(out / "refined.parquet", index=False)
+    if maker.threshold is not None and aids:  # without aids a method refines nothing
+        finding = guards.of_table(found, refined, labels, method.guards, mines_labeled=maker.mines_labeled)
+        if finding is not None:
+            aids["guard"] = finding.facts()
+            if finding.verdict != "fine":
+                log.warn(finding.sentence("in the table", maker.threshold))
     aids = {"method": method.method, "corrected_images": by_hand["image_id"].nunique(), **aids, **facts}
     (out / "aids.json").write_text(json.dumps(aids, indent=1))
 

@@ -3,14 +3,12 @@
 reads   --index, --split   images.parquet, data.json, split.parquet
         --teacher          teacher.safetensors of burn_in
 writes  pseudo.parquet     every box above a low floor, original pixels, with score and box spread
-        summary.json       boxes an image and class over a grid of thresholds
+        held_out.parquet   the same, without spread, of a labeled subset: to estimate how good the labels are
+        summary.json       boxes an image and class over a grid of thresholds; which subset was held out
 Thresholds of use belong to the methods: changing one never runs the teacher again. A killed run goes on where it was.
 """
 
-import json
 from pathlib import Path
-
-import numpy as np
 
 from scantling import checkpoint, predict, pseudo, work
 from scantling.data import index as tables
@@ -30,13 +28,21 @@ def pseudo_label(index: Path, split: Path, teacher: Path, params: pseudo.PseudoL
         teacher=teacher / "teacher.safetensors",
         params=params,
     )
+    size, at = header["detector"].input, device()
     found = predict.pseudo_labels(
-        detector, wanted, data.root, input=header["detector"].input, params=params, device=device(), keep=keep
+        detector, wanted, data.root, input=size, params=params, device=at, keep=keep / "split"
     )
-    found.to_parquet(out / "pseudo.parquet", index=False)
-    grid = [round(float(t), 2) for t in np.arange(0.1, 1.0, 0.1)]
-    summary = pseudo.summarize(found, len(wanted), data.classes, grid)
-    (out / "summary.json").write_text(json.dumps(summary, indent=1))
+    held_out = data.images[data.images["subset"] == params.held_out]
+    seen = predict.pseudo_labels(
+        detector,
+        held_out,
+        data.root,
+        input=size,
+        params=params.model_copy(update={"jitter_times": 0}),
+        device=at,
+        keep=keep / "held_out",
+    )
+    pseudo.save(out, found, len(wanted), data.classes, seen, params.held_out, len(held_out))
     work.finished(keep)
 
 

@@ -8,10 +8,12 @@ reads   --index, --split   images.parquet, data.json, split.parquet
 writes  student.safetensors  the weights as trained
         teacher.safetensors  their moving average
         history.tsv          losses, learning rate, pseudo boxes an image, speed, memory
+        aids.json            what the method found out beside the weights: thresholds, class weights, repetitions
 A killed run goes on where its last checkpoint left it.
 """
 
 import copy
+import json
 from pathlib import Path
 
 import pandas as pd
@@ -82,6 +84,8 @@ def retrain(
             out / f"{role}.safetensors", weights, header["detector"],
             step=steps, role=role, training=training.summary(), networks=networks,
         )  # fmt: skip
+    aids = {"method": method.method, **trained.aids}
+    (out / "aids.json").write_text(json.dumps(aids, indent=1))
     trained.history.to_csv(out / "history.tsv", sep="\t", index=False)
     work.finished(keep)
 

@@ -88,3 +88,13 @@ def test_a_teacher_student_step_against_its_parts() -> None:
     assert done.returncode == 0, done.stderr
     assert re.search(r"step over student on both halves and teacher: \d", done.stdout)
     assert re.search(r"cached step over the live one: 0\.\d", done.stdout)
+
+
+def test_the_fast_engine_against_pycocotools() -> None:
+    done = subprocess.run(
+        [sys.executable, "benchmarks/evaluate.py", "--shrink", "100", "--repeats", "1"],
+        cwd=ROOT, env={"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("50 images, 367 boxes, 5,000 detections\n")
+    assert re.search(r"twelve numbers equal: True; pycocotools over the fast engine: \d+\.\d", done.stdout)

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -58,6 +59,13 @@ def assert_alike(one: Path, other: Path) -> None:
         torch.testing.assert_close(a[name], b[name], rtol=1e-4, atol=1e-6, msg=f"{one.name} {name}")
 
 
+def flat(content: Any, at: str = "") -> dict[str, Any]:
+    """The leaves of nested dicts by their path."""
+    if not isinstance(content, dict):
+        return {at: content}
+    return {k: v for name, part in content.items() for k, v in flat(part, f"{at}/{name}").items()}
+
+
 def test_two_processes_are_one_with_twice_the_batch(tmp_path: Path) -> None:
     ended, said = both(two_processes.stage, two_processes.options("equal", tmp_path / "two"), tmp_path / "two")
     assert ended == [0, 0], said
@@ -68,6 +76,10 @@ def test_two_processes_are_one_with_twice_the_batch(tmp_path: Path) -> None:
     for name in two_processes.RUNS:
         for role in ("student", "teacher"):
             assert_alike(one / f"{name}-{role}.safetensors", two / f"{name}-{role}.safetensors")
+        aids, of_two = (json.loads((out / f"{name}.json").read_text()) for out in (one, two))
+        assert flat(of_two) == pytest.approx(flat(aids), rel=1e-3, abs=1e-5)
+        if name == "ci_ssod-faster_rcnn":
+            assert aids["gradients"]["rows"]["bar"]["bar"] < 0 and aids["detections_counted"]["square"] > 0
         alone, shared = (pd.read_csv(out / f"{name}.csv").drop(columns=MEASURED) for out in (one, two))
         losses = [c for c in alone if "/" in c or c in ("step", "loss", "learning_rate", "pseudo_boxes")]
         pd.testing.assert_frame_equal(alone[losses], shared[losses], rtol=1e-4, atol=1e-6)

@@ -27,10 +27,14 @@ RUN_BY = {
     "make demo": "tests/test_environment.py",
     "make test": "tests/test_environment.py",
     "make study STUDY=mine": "tests/test_docs.py::test_own_data_as_the_docs_say",
-    "make study STUDY=bccd_semi": "tests/pipeline/test_study.py::test_every_committed_study_expands",
-    "make study STUDY=bccd_sparse": "tests/pipeline/test_study.py::test_every_committed_study_expands",
+    **{
+        f"make study STUDY={file.stem}": "tests/pipeline/test_study.py::test_every_committed_study_expands"
+        for file in (ROOT / "params/studies").glob("*.yaml")
+    },
     "snakemake --cores all": "tests/pipeline/test_whole.py::test_the_whole_pipeline",
     "snakemake --cores all --profile slurm": "tests/pipeline/test_reading.py",
+    "snakemake --cores all -n": "tests/pipeline/test_reading.py::test_an_experiment_with_a_changed_value",
+    "dvc commit -f retrain@KEY": "tests/pipeline/test_reading.py::test_a_stage_that_was_run_by_hand_is_taken_over",
     "dvc repro": "tests/pipeline/test_whole.py::test_the_whole_pipeline",
     "dvc metrics show": "tests/pipeline/test_reading.py::test_metrics_show_and_diff",
     "dvc exp run -S params/evaluate.yaml:subset=val": "tests/pipeline/test_reading.py::test_metrics_show_and_diff",
@@ -43,6 +47,7 @@ RUN_BY = {
     "python benchmarks/detectors.py fcos_lite retinanet_lite faster_rcnn_lite --clock cpu --repeats 3 --steps 10": (
         "tests/test_benchmarks.py::test_detectors_against_torchvision"
     ),
+    "python benchmarks/evaluate.py": "tests/test_benchmarks.py::test_the_fast_engine_against_pycocotools",
     "python benchmarks/splits.py": "tests/test_docs.py::test_the_benchmark_of_splits_runs",
     **dict.fromkeys(
         (

@@ -1,6 +1,7 @@
 """What a user reads when a parameter file is wrong."""
 
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from pydantic import Field
@@ -57,6 +58,17 @@ def test_file_that_is_not_there_or_not_yaml(tmp_path: Path) -> None:
         Outer.load(tmp_path / "pp.yaml")
     assert "not valid YAML" in refused(tmp_path, "inner: [1")
     assert "expected `key: value`" in refused(tmp_path, "- 1")
+
+
+class Switch(Params):
+    mode: Literal["on", "off"] = "on"
+    is_used: bool = True
+
+
+def test_off_is_a_word_where_a_word_is_meant_and_a_switch_where_a_switch_is(tmp_path: Path) -> None:
+    assert Switch.load(write(tmp_path, "mode: off\nis_used: off")) == Switch(mode="off", is_used=False)
+    assert Switch.load(write(tmp_path, "is_used: false")) == Switch(is_used=False)
+    assert Switch.load(write(tmp_path, "is_used: True")).is_used
 
 
 def test_section_of_a_file_and_exponents_that_yaml_reads_as_text(tmp_path: Path) -> None:

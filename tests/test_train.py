@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from scantling import train
-from scantling.methods import supervised
+from scantling import log, methods, train
+from scantling.methods import MethodParams, supervised
 from tests import toy
 
 
@@ -52,3 +52,20 @@ def test_workers_change_nothing(tmp_path: Path) -> None:
     helped, _ = run(tmp_path, 2, workers=2)
     for a, b in zip(alone.student.state_dict().values(), helped.student.state_dict().values(), strict=True):
         assert torch.equal(a, b)
+
+
+def test_a_teacher_that_labels_nothing_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log, "_warned", [])
+    file = toy.ROOT / "params/methods/unbiased_teacher.yaml"
+    method = methods.create(MethodParams.load(file).model_copy(update={"pseudo_score": 1.0}), ("square", "bar"), None)
+    student = toy.detector("faster_rcnn_lite")
+    average = copy.deepcopy(student)
+    trained = train.run(
+        student=student, average=average, labeler=average, method=method, pool=toy.pool(tmp_path), views=toy.VIEWS,
+        params=toy.training(2), seed=1, device="cpu", work=tmp_path / "work", what="toy",
+    )  # fmt: skip
+    (said,) = log.warned()
+    assert "up to step 2: 0.000 boxes/image" in said and "labeled images have 1.50" in said and "pseudo_score" in said
+    history = trained.history
+    sides = [history[[c for c in history if c.startswith(side)]].sum(axis=1) for side in ("unlabeled/", "labeled/")]
+    assert history["unlabeled_over_labeled"].tolist() == pytest.approx((sides[0] / sides[1]).tolist())

@@ -44,6 +44,7 @@ def train_one(pool: Any, work: Path, file: Path, architecture: str, steps: int =
         k: 0.005 for k, v in battery.params_of(file) if k.endswith(("score", "floor")) and v is not None
     }
     low |= {"box_spread": 10.0, "limit": 12}  # so that even these detectors label something
+    low |= {"threshold_limits": (0.001, 0.01), "threshold_warm_up_steps": 0, "reweight_warm_up_steps": 0}
     known = battery.params_of(file)
     known = known.model_copy(update={k: v for k, v in low.items() if hasattr(known, k)})
     method = methods.create(known, tiny.CLASSES, battery.refined_table(range(10)))
@@ -69,6 +70,7 @@ def equal(folder: Path, out: Path) -> None:
             tensors = {k: v.contiguous() for k, v in model.state_dict().items()}
             save_file(tensors, out / f"{name}-{role}.safetensors")
         trained.history.to_csv(out / f"{name}.csv", index=False)
+        (out / f"{name}.json").write_text(json.dumps(trained.aids))
     labels(folder, out)
 
 

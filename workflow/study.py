@@ -32,7 +32,7 @@ Names = Annotated[tuple[Name, ...], Field(min_length=1)]
 Numbers = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
 REPORTED = ("data", "split", "fold", "detector", "training", "method", "seed", "after")
 AXES = ("data", "detectors", "training", "folds", "seeds")
-OPTIONS = ("rounds", "round_start", "corrections")
+OPTIONS = ("rounds", "round_start", "corrections", "teacher")
 NO_CORRECTIONS = "params/corrections/none.json"
 
 
@@ -47,6 +47,7 @@ class Axes(Params):
     rounds: Annotated[int, Field(ge=1, le=20)] | None = None  # of pseudo_label, polish, retrain; 1 unless said
     round_start: Literal["burn_in", "previous"] | None = None  # what a later round's student starts from; burn_in
     corrections: str | None = None  # COCO file of images labeled by hand since; they win over the machine's labels
+    teacher: Name | None = None  # params/teachers/NAME.yaml: a foreign model's detections; the burn-in's unless said
 
 
 class Block(Axes):
@@ -75,11 +76,15 @@ def expand(path: Path) -> dict[str, Any]:
     study = check(Study, read(path), path)
     if study.name != path.stem:
         raise ParamsError(f"{path}: `name` = {study.name!r}: a study is called like its file; write name: {path.stem}")
-    table: dict[str, Any] = {"generated": {}, "data": {}, "splits": {}, "burn_ins": {}, "teachers": {}, "runs": {}}
+    kinds = ("generated", "data", "splits", "burn_ins", "teachers", "foreign", "runs")
+    table: dict[str, Any] = {kind: {} for kind in kinds}
     for block in study.grid:
         axes = {axis: getattr(block, axis) or getattr(study, axis) for axis in (*AXES, *OPTIONS)}
         _add(table, axes, block, path)
     runs = {key: {field: run[field] for field in REPORTED} for key, run in table["runs"].items()}
+    for key, run in table["runs"].items():
+        if run["teacher"] in table["foreign"]:
+            runs[key]["teacher"] = run["teacher"]
     return {"study": path.as_posix(), **table, "report": {"name": study.name, "title": study.title, "runs": runs}}
 
 
@@ -121,13 +126,24 @@ def _add_rounds(
         raise ParamsError(
             f"{study}: `corrections` = {corrections!r}: there is no such file; name a COCO file or drop it"
         )
+    foreign = None if run["module"] == "supervised" else axes["teacher"]
+    if foreign and mode != "cached":
+        raise ParamsError(
+            f"{study}: `teacher` = {foreign!r}: {method} has `teacher: {mode}`, which labels by a network of its "
+            "own; use a method file with teacher cached"
+        )
+    stemmed = f"{method}_from_{foreign}" if foreign else method
     after, weights = None, f"results/burn_in/{run['burn_in']}"
     for number in range(1, rounds + 1):
-        name = method if number == 1 else f"{method}_round{number}"
+        name = stemmed if number == 1 else f"{stemmed}_round{number}"
         key = f"{stem}-{name}-s{run['seed']}"
-        teacher = after or run["burn_in"]
         made_from = {field: run[field] for field in ("data", "split_key")}
-        table["teachers"].setdefault(teacher, {**made_from, "weights": weights})
+        if foreign and not after:
+            teacher = f"{run['split_key']}-{foreign}"
+            table["foreign"].setdefault(teacher, {**made_from, **_foreign(foreign, study)})
+        else:
+            teacher = after or run["burn_in"]
+            table["teachers"].setdefault(teacher, {**made_from, "weights": weights})
         start = weights if axes["round_start"] == "previous" else f"results/burn_in/{run['burn_in']}"
         table["runs"].setdefault(
             key,
@@ -139,10 +155,24 @@ def _add_rounds(
                 "weights": weights,
                 "start": start,
                 "after": after,
+                "before": after or key,
                 "corrections": corrections,
             },
         )
         after, weights = key, f"results/retrain/{key}"
+
+
+def _foreign(name: str, study: Path) -> dict[str, str]:
+    """The files that a foreign teacher's parameters name; where one is not, the script, which is a dep anyway."""
+    content = _content("teachers", name, study)
+    row = {"teacher": name}
+    for key in ("file", "categories", "map_classes"):
+        path = content.get(key)
+        if key == "file" or isinstance(path, str):
+            if not isinstance(path, str) or not Path(path).is_file():
+                raise ParamsError(f"params/teachers/{name}.yaml: `{key}` = {path!r}: there is no such file; correct it")
+        row[key] = path if isinstance(path, str) else "stages/adopt.py"
+    return row
 
 
 def _add_data(table: dict[str, Any], data: str, study: Path) -> None:

@@ -27,9 +27,16 @@ _SPACE = re.compile(r"[ \t\n\r]*")
 
 
 def lists(
-    file: Path, wanted: Collection[str], *, drop: str | None = None, piece_bytes: int = PIECE_BYTES
+    file: Path,
+    wanted: Collection[str],
+    *,
+    drop: str | None = None,
+    bare: str | None = None,
+    piece_bytes: int = PIECE_BYTES,
 ) -> Iterator[tuple[str, int, list[Any]]]:
     """(name, number of the first entry, entries) of every list of the top-level object that is in `wanted`.
+
+    A file that is one list and no object comes as the list `bare`, where that is given.
 
     In the order of the file; an empty list comes once, without entries; every other value is read and dropped. Entries
     come without their key `drop`: memory given back at once is taken again for the next, which makes reading faster.
@@ -38,6 +45,12 @@ def lists(
     """
     with _opened(file) as (raw, stream):
         text = _Text(file, raw, stream, piece_bytes)
+        if bare is not None and text.peek() == "[":
+            for first, entries in _entries(text, drop):
+                yield bare, first, entries
+            if text.peek():
+                text.fail("something follows the list")
+            return
         if text.peek() != "{":
             what = "is no JSON object at its top level" if text.peek() else "is empty"
             raise BadInput(f"{file}: {what}; it must be {{...}} with the lists {', '.join(wanted)}")

@@ -96,10 +96,10 @@ class DenseDetector(PyramidDetector):
         features: list[Tensor],
         targets: Sequence[Target],
         sizes: Sequence[tuple[int, int]],
-        background_weight: BackgroundWeight | None = None,
+        background_weight: BackgroundWeight | Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """See the protocol. `background_weight` is asked for all background places of an image; its factors multiply
-        the negative term of every class."""
+        """See the protocol. `background_weight` is asked for all background places of an image, or has a factor for
+        each place (B, R); the factors multiply the negative term of every class."""
         found = self.predict(features, sizes)
         matched = self.assign(found, targets, [t.for_class for t in targets])
         class_loss = self.class_loss(found, matched, targets, background_weight)
@@ -112,9 +112,9 @@ class DenseDetector(PyramidDetector):
         found: Predictions,
         matched: Sequence[Tensor],
         targets: Sequence[Target],
-        background_weight: BackgroundWeight | None = None,
+        background_weight: BackgroundWeight | Tensor | None = None,
     ) -> Tensor:
-        """Scalar focal loss over all places that are not UNUSED, divided by max(1, positives)."""
+        """Scalar focal loss over all places that are not UNUSED, divided by max(1, `counted`)."""
         labels, weights = [], []
         for i, (m, target) in enumerate(zip(matched, targets, strict=True)):
             positive, negative = m >= 0, m == BACKGROUND
@@ -124,7 +124,9 @@ class DenseDetector(PyramidDetector):
             weight[positive] = target.weights[m[positive]].to(weight)
             if target.background:
                 weight[negative] = 1.0
-                if background_weight is not None:
+                if isinstance(background_weight, Tensor):
+                    weight[negative] = background_weight[i, negative].to(weight)
+                elif background_weight is not None:
                     with torch.no_grad():
                         asked = self.candidate_boxes(found, i, torch.where(negative)[0])
                         weight[negative] = background_weight(i, asked).to(weight)
@@ -137,7 +139,15 @@ class DenseDetector(PyramidDetector):
             alpha=self.head.focal_alpha,
             gamma=self.head.focal_gamma,
         )
-        return total / normalizer(count_positives(matched), total)
+        return total / normalizer(self.counted(matched, fresh=True), total)
+
+    def counted(self, matched: Sequence[Tensor], *, fresh: bool) -> Tensor:
+        """What a loss is divided by, at least 1: the positives. `fresh`: the first time that a batch asks."""
+        return count_positives(matched)
+
+    def sureness(self, features: list[Tensor], sizes: Sequence[tuple[int, int]]) -> Tensor:
+        """(B, R) highest class probability at each place, levels and places in the order of the losses."""
+        return self.predict(features, sizes).logits.sigmoid().amax(2)
 
     def _detect(self, features: list[Tensor], sizes: Sequence[tuple[int, int]], rule: DetectParams) -> list[Detections]:
         return self.detections(self.predict(features, sizes), sizes, rule)

@@ -15,10 +15,11 @@ from scantling.target import Detections, Target
 # background_weight(image, boxes): image = position in the batch, boxes = (R, 4) candidate boxes that the detector is
 # about to use as background; gives (R,) factors 0..1 of their classification loss. Called without gradient.
 BackgroundWeight = Callable[[int, Tensor], Tensor]
+# A single-stage detector also takes the factors of all of its places, (B, R), in the order of its `sureness`.
 
 # class_loss(logits, labels, weights, shares): what a detector with a background class may be given instead of its own
-# formula, `losses.softmax_class_loss`, whose arguments these are.
-ClassLoss = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+# formula, `losses.softmax_class_loss`, whose arguments these are. None: it only looked, the detector's own is used.
+ClassLoss = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor | None]
 
 
 @runtime_checkable
@@ -38,7 +39,7 @@ class Detector(Protocol):
         features: list[Tensor],
         targets: Sequence[Target],
         sizes: Sequence[tuple[int, int]],
-        background_weight: BackgroundWeight | None = None,
+        background_weight: BackgroundWeight | Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Named scalar losses, each already normalised as the specification of the detector says.
 

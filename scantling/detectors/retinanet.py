@@ -14,6 +14,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torchvision.models.detection.retinanet import RetinaNetClassificationHead, RetinaNetRegressionHead
 
+from scantling import distributed
 from scantling.detectors.assign import Rule, assign_images
 from scantling.detectors.dense import DenseDetector, DenseHeadParams, Predictions, count_positives, positives
 from scantling.detectors.losses import box_loss
@@ -34,6 +35,8 @@ class RetinaHeadParams(DenseHeadParams):
     low_quality_box: Literal["best", "own"]  # what it learns: the box of its highest IoU, or the one it is best for
     coder: CoderParams
     smooth_l1_beta: float = Field(ge=0)  # in units of the deltas; 0 = L1
+    # keep rate of the count of positives (from 100) that losses are divided by, as detectron2; null: the batch alone
+    count_keep: float | None = Field(None, ge=0, lt=1)
 
 
 class RetinaNetParams(DetectorParams):
@@ -60,6 +63,8 @@ class RetinaNet(DenseDetector):
         for tower in (self.class_head, self.box_head):
             tower.conv = nn.Sequential(*list(tower.conv)[: p.tower_depth])
         self.coder, self.beta = p.coder.make(), p.smooth_l1_beta
+        if p.count_keep is not None:
+            self.register_buffer("positives", torch.tensor(100.0))
         own = p.low_quality_box == "own"
         self.rule = Rule(p.positive_iou, p.negative_iou, params.ignore_iou, p.low_quality_iou, own)
 
@@ -86,9 +91,18 @@ class RetinaNet(DenseDetector):
     def assign(self, found: Predictions, targets: Sequence[Target], seen: Sequence[Tensor]) -> list[Tensor]:
         return assign_images([found.places] * len(targets), targets, seen, self.rule, found.valid)
 
+    def counted(self, matched: Sequence[Tensor], *, fresh: bool) -> Tensor:
+        """With `count_keep` the running count, so that a batch without positives is not divided by 1."""
+        count, keep = count_positives(matched), self.head.count_keep
+        if keep is None:
+            return count
+        if fresh and self.training:
+            self.positives.mul_(keep).add_((1 - keep) * distributed.total(count.float()))
+        return self.positives / distributed.world()  # `normalizer` puts the processes' shares together
+
     def box_losses(self, found: Predictions, matched: Sequence[Tensor], targets: Sequence[Target]) -> dict[str, Tensor]:
         """box: (smooth) L1 of the positives' deltas, divided by max(1, positives)."""
         image, place, boxes, weights = positives(matched, targets)
         wanted = self.coder.encode_single(boxes, found.places[place])
-        count = count_positives(matched)
+        count = self.counted(matched, fresh=False)
         return {"box": box_loss(found.raw[image, place], wanted, weights, beta=self.beta, count=count)}

@@ -129,7 +129,7 @@ class RoiStage(nn.Module):
         background_weight: BackgroundWeight | None,
         formula: ClassLoss | None = None,
     ) -> Tensor:
-        """Scalar, `formula` or `losses.softmax_class_loss`; logits (R, C+1) of all samples in order."""
+        """Scalar: what `formula` gives, or `losses.softmax_class_loss`; logits (R, C+1) of all samples in order."""
         labels, weights, shares = [], [], []
         for i, (sample, target) in enumerate(zip(samples, targets, strict=True)):
             n = len(sample.negatives)
@@ -141,7 +141,8 @@ class RoiStage(nn.Module):
             weights += [sample.weights, logits.new_full((n,), float(target.background))]
             shares += [logits.new_ones(len(sample.labels)), share]
         given = logits, torch.cat(labels), torch.cat(weights), torch.cat(shares)
-        return softmax_class_loss(*given, self.params.focal_gamma) if formula is None else formula(*given)
+        loss = None if formula is None else formula(*given)
+        return softmax_class_loss(*given, self.params.focal_gamma) if loss is None else loss
 
     def box_loss(self, deltas: Tensor, samples: Sequence[Sample]) -> Tensor:
         """Scalar: (smooth) L1 of the positives' deltas (P of all images, C or 1, 4), divided by ALL sampled RoIs."""

@@ -13,10 +13,14 @@ from scantling.params import Params, ParamsError, check, read
 
 
 class InputParams(Params):
-    """Size of the view that is tested and labeled: the short side becomes short_px unless the long one would exceed."""
+    """Size of the view that is tested and labeled: the short side becomes short_px unless the long one would exceed.
+
+    Or all images become exactly as large, their ratio of sides not kept.
+    """
 
     short_px: int = Field(ge=32)
     long_px: int = Field(ge=32)
+    exact_px: tuple[int, int] | None = None  # height and width, in place of the sides above
     pad_multiple_px: int = Field(32, ge=1)  # a batch is padded to a multiple of this
 
 

@@ -47,7 +47,7 @@ def evaluate(index: Index, subset: str, detections: pd.DataFrame) -> Result:
     open_ = known[known["kind"] == "not_exhaustive"]
     with contextlib.redirect_stdout(io.StringIO()):
         truth = coco.truth_of(images, len(index.classes), boxes)
-        found = coco.found_of(images, len(index.classes), _judgeable(detections, boxes, known))
+        found = coco.found_of(images, len(index.classes), judgeable(index, detections))
         run = _Federated(truth, found, ignored=np.flatnonzero(boxes["difficult"]) + 1)
         run.open_pairs = set(zip(open_["image_id"].tolist(), (open_["label"] + 1).tolist(), strict=True))
         run.params.maxDets = [LIMIT]
@@ -57,12 +57,13 @@ def evaluate(index: Index, subset: str, detections: pd.DataFrame) -> Result:
     return Result(_numbers(run, per_class, index.facts.get("frequencies") or []), per_class)
 
 
-def _judgeable(detections: pd.DataFrame, boxes: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
+def judgeable(index: Index, detections: pd.DataFrame) -> pd.DataFrame:
     """The detections of classes that their image has, or verifiably has not; the best 300 an image before that."""
+    assert index.boxes is not None and index.image_labels is not None, "evaluation needs the truth"
     order = detections.sort_values("score", ascending=False, kind="stable")
     best = order[order.groupby("image_id").cumcount() < LIMIT].sort_index()
-    absent = known.loc[known["kind"] == "negative", ["image_id", "label"]]
-    pairs = pd.MultiIndex.from_frame(pd.concat([boxes[["image_id", "label"]], absent]).drop_duplicates())
+    absent = index.image_labels.loc[index.image_labels["kind"] == "negative", ["image_id", "label"]]
+    pairs = pd.MultiIndex.from_frame(pd.concat([index.boxes[["image_id", "label"]], absent]).drop_duplicates())
     return best[pd.MultiIndex.from_frame(best[["image_id", "label"]]).isin(pairs)]
 
 

@@ -15,6 +15,7 @@ import pandas as pd
 from pydantic import Field
 
 from scantling import params as files
+from scantling.guards import GuardParams
 from scantling.params import Params
 
 
@@ -25,6 +26,7 @@ class MethodParams(Params):
     teacher: Literal["ema", "frozen", "cached"] = Field(
         "ema", description="ema: follows the student; frozen: stays as it started; cached: reads refined labels"
     )
+    guards: GuardParams = Field(GuardParams(), description="when to warn of too few or too many pseudo boxes")
 
     @classmethod
     def load(cls, spec: str | Path) -> Self:

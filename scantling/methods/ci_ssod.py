@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from scantling import distributed
 from scantling.candidates import Candidates
+from scantling.data.index import XYXY
 from scantling.data.loader import Pool, TrainingStep
 from scantling.methods import soft_teacher, supervised
 from scantling.mining import repeat_factors
@@ -53,31 +54,37 @@ class Method(soft_teacher.Method):
         p, count = self.params, len(self.classes)
         lowest, highest = p.threshold_limits
         made: dict[str, nn.Module] = {"thresholds": ClassThresholds(count, highest=highest, lowest=lowest)}
-        if p.reweight and student.has_background:
+        by_gradient = p.class_thresholds and p.gradient_thresholds
+        if (p.reweight or by_gradient) and student.has_background:
             made["balance"] = GradientBalance(
                 count,
                 warm_up_steps=p.reweight_warm_up_steps,
                 labeled_power=p.labeled_power,
                 lower=p.weight_limits[0],
                 upper=p.weight_limits[1],
-                gamma=p.focal_gamma,
+                gamma=p.focal_gamma if p.reweight else 0,  # of the loss that is differentiated
             )
         return made
 
     def view_losses(
         self, student: nn.Module, view: Batch, targets: list[Target], side: str, step: int, **options: Any
     ) -> supervised.Losses:
-        """The losses of a view with the class loss of section 2.1, and the balance loss of section 2.4."""
+        """The losses of a view with the class loss of section 2.1, and the balance loss of section 2.4.
+
+        Without `reweight` the class loss is the detector's; weights are learned for the thresholds alone.
+        """
         if "balance" not in self.networks:
             return super().view_losses(student, view, targets, side, step, **options)
         scale = 1.0 if side == "labeled" else self.params.unlabeled_weight
-        extra: list[Tensor] = []
+        balance, extra = self.networks["balance"], []
 
-        def class_loss(logits: Tensor, labels: Tensor, weights: Tensor, shares: Tensor) -> Tensor:
-            loss, balance = self.networks["balance"](
-                logits, labels, weights * shares, step=step, labeled=side == "labeled", scale=scale
-            )
-            extra.append(balance)
+        def class_loss(logits: Tensor, labels: Tensor, weights: Tensor, shares: Tensor) -> Tensor | None:
+            given = logits, labels, weights * shares
+            if self.params.reweight:
+                loss, distance = balance(*given, step=step, labeled=side == "labeled", scale=scale)
+            else:
+                loss, distance = None, balance.collect(*given, step=step, scale=scale)
+            extra.append(distance)
             return loss
 
         losses = super().view_losses(student, view, targets, side, step, class_loss=class_loss, **options)
@@ -119,19 +126,84 @@ class Method(soft_teacher.Method):
 
     def drawn(self, pool: Pool, step: int, total_steps: int) -> tuple[list[int], list[int]]:
         """Ids of the labeled and unlabeled images, repeated by rarity; asked at the start and each `redraw_every`."""
-        p, count = self.params, len(self.classes)
+        self.seen = distributed.joined(self.seen)
+        rarity = repeat_factors.rarity_at(step, total_steps, self.params.rarity)
         labels = [pool.truth(i)[1].tolist() for i in pool.labeled]
-        labeled, unlabeled = np.array(pool.labeled, dtype=np.int64), np.array(pool.unlabeled, dtype=np.int64)
+        factors = self._repeats(labels, pool.unlabeled, rarity)
+        ids = (np.array(side, dtype=np.int64) for side in (pool.labeled, pool.unlabeled))
+        labeled, unlabeled = (i[repeat_factors.repeated(f)].tolist() for i, f in zip(ids, factors, strict=True))
+        return labeled, unlabeled
+
+    def _repeats(self, labels: list[list[int]], unlabeled: list[int], rarity: float) -> tuple[np.ndarray, np.ndarray]:
+        """Factors of labeled images with classes `labels` and of the unlabeled ones with these ids, as pooled now."""
+        p, count = self.params, len(self.classes)
+        of_labeled, of_unlabeled = np.ones(len(labels)), np.ones(len(unlabeled))
         if p.labeled_repeat is not None:
-            labeled = labeled[repeat_factors.repeated(repeat_factors.labeled_factors(labels, count, p.labeled_repeat))]
+            of_labeled = repeat_factors.labeled_factors(labels, count, p.labeled_repeat)
         if p.resample:
-            self.seen = distributed.joined(self.seen)
-            known = [self.seen.get(int(i), ([], [])) for i in unlabeled]
+            known = [self.seen.get(i, ([], [])) for i in unlabeled]
             present = np.bincount([c for one in labels for c in set(one)], minlength=count)
-            rarity = repeat_factors.rarity_at(step, total_steps, p.rarity)
-            factors = repeat_factors.unlabeled_factors(known, present, len(labels), rarity)
-            unlabeled = unlabeled[repeat_factors.repeated(factors)]
-        return labeled.tolist(), unlabeled.tolist()
+            of_unlabeled = repeat_factors.unlabeled_factors(known, present, len(labels), rarity)
+        return of_labeled, of_unlabeled
+
+    def aids(self, pool: Pool, total_steps: int) -> dict[str, Any]:
+        """The state at the end: thresholds, class weights and gradients, how often each image would be drawn next."""
+        self.seen = distributed.joined(self.seen)
+        labels = [pool.truth(i)[1].tolist() for i in pool.labeled]
+        found = self._readable(pool.labeled, labels, pool.unlabeled)
+        running = self.networks["thresholds"]
+        found["mean_scores"] = self._named(running.scores)
+        found["detections_counted"] = self._named(running.counts)
+        if "balance" in self.networks:
+            balance = self.networks["balance"]
+            found["class_weights"] = self._named(balance.weights)
+            found["class_weights_in_use"] = self._named(balance.weights.clamp(*self.params.weight_limits))
+            matrix = balance.matrix / distributed.world()  # the released code adds the processes' means up
+            found["gradients"] = {
+                "what": "row: class of the samples; column: class whose logit they move; diagonal: positive, negated",
+                "rows": {name: self._named(row) for name, row in zip(self._names(), matrix, strict=True)},
+            }
+        return found
+
+    def _names(self) -> list[str]:
+        return [*self.classes, "background"]
+
+    def _named(self, values: Tensor) -> dict[str, float]:
+        """Values of the classes, (C,) or with the background's last (C + 1,), to six digits."""
+        return {n: float(f"{v:.6g}") for n, v in zip(self._names(), values.tolist(), strict=False)}
+
+    def _readable(self, labeled: list[int], labels: list[list[int]], unlabeled: list[int]) -> dict[str, Any]:
+        """Thresholds, and the images that are drawn more than once in a pass at the final rarity."""
+        factors = self._repeats(labels, unlabeled, self.params.rarity)
+        times = {
+            side: {str(i): int(n) for i, n in zip(ids, np.ceil(one).astype(int).tolist(), strict=True) if n > 1}
+            for side, ids, one in zip(("labeled", "unlabeled"), (labeled, unlabeled), factors, strict=True)
+        }
+        return {"class_thresholds": self._named(self.class_threshold), "image_repeats": times}
+
+    def refine(self, table: pd.DataFrame, split: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, object]]:
+        """Soft Teacher's flags with thresholds of the classes from the whole table (section 8); weights need a network.
+
+        The plain mean score of a class stands for the running one, and the final rarity for the growing one: ours.
+        """
+        p, count = self.params, len(self.classes)
+        bare = split.loc[~split["labeled"], "image_id"]
+        part = table[table["image_id"].isin(bare) & (table["score"] > p.candidate_floor)]
+        labels, scores = part["label"].to_numpy(np.int64), part["score"].to_numpy(np.float32)
+        counts = np.bincount(labels, minlength=count)
+        if p.class_thresholds:
+            lowest, highest = p.threshold_limits
+            state = ClassThresholds(count, highest=highest, lowest=lowest)
+            state.scores.copy_(torch.from_numpy(np.bincount(labels, scores, minlength=count) / np.maximum(counts, 1)))
+            self.class_threshold = state.thresholds()
+        rows, margin = repeat_factors.margins(part[XYXY].to_numpy(), labels, scores, self.class_threshold.numpy())
+        pooled = pd.DataFrame({"image": part["image_id"].to_numpy()[rows], "label": labels[rows], "margin": margin})
+        self.seen = {int(i): (one["label"].tolist(), one["margin"].tolist()) for i, one in pooled.groupby("image")}
+        refined, aids = super().refine(table, split)
+        kept = split[split["box_id"] >= 0].groupby("image_id")["label"].agg(list).to_dict()
+        labeled = sorted(int(i) for i in split.loc[split["labeled"], "image_id"].unique())
+        known = [kept.get(i, []) for i in labeled]
+        return refined, aids | self._readable(labeled, known, sorted(int(i) for i in bare.unique()))
 
     def state_dict(self) -> dict[str, Any]:
         self.seen = distributed.joined(self.seen)

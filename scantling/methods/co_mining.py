@@ -37,6 +37,9 @@ class Params(MethodParams):
 
 
 class Method(supervised.Method):
+    threshold = "mine_score"
+    mines_labeled = True
+
     def __init__(self, params: Params, classes: tuple[str, ...], refined: pd.DataFrame | None):
         super().__init__(params, classes, refined)
         self.params: Params = params
@@ -67,6 +70,7 @@ class Method(supervised.Method):
         features = {id(view): student.features(view.images, view.sizes) for view in pair}
         for view, other in (pair, pair[::-1]):
             mining = found.unless(self._mine(student, teacher, other, features[id(other)]), other, self.corrected)
+            self.scores.add(torch.cat([c.scores for c in mining]), len(mining))
             move = view.matrices @ torch.linalg.inv(other.matrices)  # identity where the views share their geometry
             moved = [c.moved(m, s) for c, m, s in zip(mining, move, view.sizes, strict=True)]
             targets = [self._target(t, c) for t, c in zip(view.targets, moved, strict=True)]

@@ -37,6 +37,9 @@ class Params(MethodParams):
 
 
 class Method(supervised.Method):
+    threshold = "student_score"
+    mines_labeled = True
+
     def __init__(self, params: Params, classes: tuple[str, ...], refined: pd.DataFrame | None):
         super().__init__(params, classes, refined)
         self.params: Params = params
@@ -83,6 +86,7 @@ class Method(supervised.Method):
             view = views[name]
             move = view.matrices @ torch.linalg.inv(views[other].matrices)
             open_ = found.unless(sets[other], view, self.corrected)
+            self.scores.add(torch.cat([c.scores for c in open_]), len(open_))
             there = [exchange.moved(f, m, s) for f, m, s in zip(open_, move, view.sizes, strict=True)]
             targets[name] = [self._target(t, f) for t, f in zip(view.targets, there, strict=True)]
             mined += sum(len(t) for t in targets[name]) - sum(len(t) for t in view.targets)

@@ -65,6 +65,7 @@ class Params(MethodParams):
 
 class Method(supervised.Method):
     unlabeled_views = ("weak", "strong")
+    threshold = "trust_teacher"
 
     def __init__(self, params: Params, classes: tuple[str, ...], refined: pd.DataFrame | None):
         super().__init__(params, classes, refined)
@@ -108,6 +109,7 @@ class Method(supervised.Method):
         ask = None
         if teacher is None:
             targets, candidates = self._read(strong), found.read(self.known, strong)
+            self.scores.add(torch.cat([c.scores for c in candidates]), len(candidates))
         else:
             with torch.no_grad():
                 features = teacher.features(weak.images, weak.sizes)
@@ -165,6 +167,7 @@ class Method(supervised.Method):
         """
         p = self.params
         seen = found.seen(teacher, features, weak, score_threshold=p.candidate_floor, nms_iou=p.nms_iou, limit=p.limit)
+        self.scores.add(torch.cat([c.scores for c in seen]), len(seen))
         sure = [c.keep((c.scores > p.initial_score) & box_ops.has_area(c.boxes)) for c in seen]
         boxes = [c.boxes for c in sure]
         polished, probabilities = self.improve(self.averages, teacher, features, boxes, weak.sizes)
@@ -252,6 +255,7 @@ class Taught(Method):
     """The networks alone, as polish trains them: no student, no unlabeled image."""
 
     unlabeled_views = ()
+    threshold = None
     facts = ("iou_before", "iou_after", "polish_accuracy")  # of the end of the training, for aids.json
 
     def __init__(self, params: Params, classes: tuple[str, ...]):

@@ -2,7 +2,8 @@
 
 Score decides for objectness and class, the spread of jittered boxes for regression; the class loss trusts a background
 sample as far as the teacher calls it background. Follows the published code where it and the paper disagree
-(sections of the specification are named in the parameters).
+(sections of the specification are named in the parameters). On single-stage detectors (section 13) the boxes before NMS
+stand for jittered ones, and 1 - the best class probability of a place for its background probability.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from scantling import agreement, pseudo
 from scantling import boxes as box_ops
-from scantling import pseudo
 from scantling.candidates import FLAGS, Candidates, CandidateTable
 from scantling.data.loader import TrainingStep
 from scantling.methods import MethodParams, supervised
@@ -35,7 +36,7 @@ class Params(MethodParams):
     objectness_score: float = Field(ge=0, le=1)
     class_score: float = Field(ge=0, le=1)
     class_score_of: dict[str, float] = Field(default_factory=dict)
-    box_filter: Literal["spread", "score", "none"]
+    box_filter: Literal["spread", "tta", "score", "none"]
     box_spread: float = Field(gt=0)
     jitter_times: int = Field(ge=2)
     jitter_fraction: float = Field(gt=0)
@@ -47,6 +48,7 @@ class Params(MethodParams):
 
 class Method(supervised.Method):
     unlabeled_views = ("weak", "strong")
+    threshold = "class_score"
 
     def __init__(self, params: Params, classes: tuple[str, ...], refined: pd.DataFrame | None):
         super().__init__(params, classes, refined)
@@ -56,6 +58,8 @@ class Method(supervised.Method):
             raise ParamsError(f"`class_score_of` names {unknown}, but the classes are {list(classes)}")
         if params.teacher == "cached" and params.background == "live":
             raise ParamsError("`background: live` asks a live teacher; with `teacher: cached` use cached or off")
+        if params.teacher == "cached" and params.box_filter == "tta":
+            raise ParamsError("`box_filter: tta` asks a live teacher; with `teacher: cached` use spread, score or none")
         # a class with a threshold of its own has it for objectness too: else its objects are taught as background
         self.class_threshold = torch.tensor([params.class_score_of.get(c, params.class_score) for c in classes])
         self.objectness_threshold = torch.tensor(
@@ -84,15 +88,17 @@ class Method(supervised.Method):
         with torch.no_grad():
             weak_features = teacher.features(weak.images, weak.sizes) if teacher is not None else []
             candidates = self._candidates(teacher, weak_features, weak)
+        self.scores.add(torch.cat([c.scores for c in candidates]), len(candidates))
         weak_to_strong = strong.matrices @ torch.linalg.inv(weak.matrices)
         moved = [c.moved(m, s) for c, m, s in zip(candidates, weak_to_strong, strong.sizes, strict=True)]
         targets = [self._target(c, t.seed) for c, t in zip(moved, strong.targets, strict=True)]
 
-        if self.params.background == "live" and teacher is not None and teacher.has_background:
-            background_weight = background.asked(teacher, weak_features, weak, weak_to_strong)
-        else:
-            background_weight = background.guessed(moved, self.params.background_iou)
-        weigh = None if self.params.background == "off" else background_weight
+        weigh = None if self.params.background == "off" else background.guessed(moved, self.params.background_iou)
+        if self.params.background == "live" and teacher is not None:
+            if teacher.has_background:
+                weigh = background.asked(teacher, weak_features, weak, weak_to_strong)
+            elif background.share_places(weak, strong):
+                weigh = background.read_off(teacher, weak_features, weak)
         unlabeled = self.view_losses(student, strong, targets, "unlabeled", batch.step, background_weight=weigh)
         losses |= {f"unlabeled/{name}": self.params.unlabeled_weight * loss for name, loss in unlabeled.items()}
         count = max(len(targets), 1)
@@ -123,7 +129,13 @@ class Method(supervised.Method):
             return [c.moved(m, s) for c, m, s in zip(read, weak.matrices, weak.sizes, strict=True)]
         p = self.params
         seen = teacher.detect(features, weak.sizes, score_threshold=p.candidate_floor, nms_iou=p.nms_iou, limit=p.limit)
-        if p.box_filter == "spread" and teacher.has_background:
+        if p.box_filter == "tta":
+            asked = {"score_floor": p.candidate_floor, "nms_iou": p.nms_iou, "limit": p.limit}
+            spreads = agreement.tta_spread(teacher, weak, seen, **asked, score_above=p.candidate_score)
+        elif p.box_filter == "spread" and not teacher.has_background:
+            limits = {"score_floor": p.candidate_floor, "score_above": p.candidate_score}
+            spreads = agreement.cluster_spread(teacher, features, seen, weak.sizes, **limits)
+        elif p.box_filter == "spread":
             spreads = pseudo.box_spread(
                 teacher, features, seen, weak.sizes,
                 times=p.jitter_times, fraction=p.jitter_fraction, score_above=p.candidate_score,
@@ -158,9 +170,9 @@ class Method(supervised.Method):
         for_class = solid & (scores > self.class_threshold.to(scores.device)[candidates.labels])
         for_objectness = solid & (scores > self.objectness_threshold.to(scores.device)[candidates.labels])
         for_box = for_class if p.box_filter == "score" else torch.zeros_like(solid)
-        if p.box_filter == "spread":  # where no spread is known (single-stage detectors), the class set: ours
+        if p.box_filter in ("spread", "tta"):  # where no spread was measured (infinite: it was), the class set: ours
             certain = solid & (scores > p.candidate_score) & (candidates.spread < p.box_spread)
-            for_box = torch.where(candidates.spread.isfinite(), certain, for_class)
+            for_box = torch.where(candidates.spread.isnan(), for_class, certain)
         ignore = torch.zeros_like(solid)
         if p.ignore_above is not None:
             ignore = solid & ~for_class & (scores > p.ignore_above)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from scantling.data.index import XYXY
 from scantling.data.loader import Pool, TrainingStep
 from scantling.ema import EmaParams
+from scantling.guards import Scores
 from scantling.methods import MethodParams
 from scantling.target import Batch, Target
 
@@ -37,6 +38,8 @@ class Method:
     keep_empty_images = True  # whether labeled images without a box are trained on
     redraw_every: int | None = None  # steps after which `drawn` is asked again
     ema: EmaParams | None = None  # of `averages`; None: as the student's
+    threshold: str | None = None  # parameter with the score that a pseudo box needs; None: there are none
+    mines_labeled = False  # whether pseudo boxes are looked for in labeled images, which lack some of their boxes
 
     def __init__(self, params: MethodParams, classes: tuple[str, ...], refined: pd.DataFrame | None):
         self.params, self.classes, self.refined = params, classes, refined
@@ -44,6 +47,7 @@ class Method:
         self.corrected = frozenset(int(i) for i in by_hand)  # images that a person finished: nothing is mined in them
         self.networks, self.averages = nn.ModuleDict(), nn.ModuleDict()
         self.given: dict[str, Tensor] = {}
+        self.scores = Scores()  # of the candidates that the teacher gave; `step` adds them, `guards` looks
         if isinstance(params, Params):
             self.labeled_views = params.views
 
@@ -97,6 +101,10 @@ class Method:
         they say of given boxes (see `scantling.polish`).
         """
         return None
+
+    def aids(self, pool: Pool, total_steps: int) -> dict[str, Any]:
+        """What the training found out beside the weights, as plain JSON types for a person; all processes are asked."""
+        return {}
 
     def refine(self, pseudo: pd.DataFrame, split: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, object]]:
         """The refined labels this method would learn from, and its aids. Supervised training uses none of them."""

@@ -37,6 +37,7 @@ class Params(MethodParams):
 class Method(supervised.Method):
     labeled_views = ("weak", "strong")
     unlabeled_views = ("weak", "strong")
+    threshold = "pseudo_score"
 
     def __init__(self, params: Params, classes: tuple[str, ...], refined: pd.DataFrame | None):
         super().__init__(params, classes, refined)
@@ -55,7 +56,9 @@ class Method(supervised.Method):
             return losses, {}
         weak, strong = batch.unlabeled["weak"], batch.unlabeled["strong"]
         move = strong.matrices @ torch.linalg.inv(weak.matrices)  # identity where the views share their geometry
-        boxes = [c.moved(m, s) for c, m, s in zip(self._candidates(teacher, weak), move, strong.sizes, strict=True)]
+        seen = self._candidates(teacher, weak)
+        self.scores.add(torch.cat([c.scores for c in seen]), len(seen))
+        boxes = [c.moved(m, s) for c, m, s in zip(seen, move, strong.sizes, strict=True)]
         targets = [self._target(c, t.seed) for c, t in zip(boxes, strong.targets, strict=True)]
         for name, loss in self.view_losses(student, strong, targets, "unlabeled", batch.step).items():
             weight = self.params.box_weight if name in BOX_LOSSES else self.params.class_weight

@@ -30,6 +30,20 @@ def asked(teacher: nn.Module, features: list[Tensor], weak: Batch, weak_to_stron
     return background_weight
 
 
+def share_places(weak: Batch, strong: Batch) -> bool:
+    """Whether the views have the same pixels in the same places, so that a place of one is that of the other."""
+    return weak.sizes == strong.sizes and torch.equal(weak.matrices, strong.matrices)
+
+
+@torch.no_grad()
+def read_off(teacher: nn.Module, features: list[Tensor], weak: Batch) -> Tensor:
+    """(B, R) 1 - the teacher's best class probability at each place of a single-stage detector; views share places.
+
+    The sigmoid's form of a background probability (soft_teacher.md section 13.2, i).
+    """
+    return 1 - teacher.sureness(features, weak.sizes)
+
+
 def guessed(candidates: Sequence[Candidates], iou: float) -> BackgroundWeight:
     """1 - the best score of a candidate that overlaps by `iou`, 1 where none does; candidates in the student's view.
 

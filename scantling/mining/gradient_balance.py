@@ -70,8 +70,7 @@ class GradientBalance(nn.Module):
         rows = self.row_weights(labels, shares, labeled)
         count = (shares > 0).sum() if labeled else shares.sum()
         loss = (rows * focal_cross_entropy(logits, labels, self.gamma)).sum() / count.clamp(min=1)
-        self._collect(logits, labels, shares, step, scale)
-        return loss, self.balance_loss(step)
+        return loss, self.collect(logits, labels, shares, step=step, scale=scale)
 
     def row_weights(self, labels: Tensor, shares: Tensor, labeled: bool) -> Tensor:
         """(N,) omega of section 2.1; the running mean of the class weights takes these samples in first."""
@@ -80,6 +79,11 @@ class GradientBalance(nn.Module):
         if self.training and len(labels):
             self.mean_weight.mul_(KEEP).add_((1 - KEEP) * distributed.mean(of_class.mean()))
         return shares * of_class / self.mean_weight
+
+    def collect(self, logits: Tensor, labels: Tensor, shares: Tensor, *, step: int, scale: float) -> Tensor:
+        """The balance loss alone, after the statistics took these samples in: for weights that no loss uses."""
+        self._collect(logits.detach(), labels, shares, step, scale)
+        return self.balance_loss(step)
 
     @torch.no_grad()
     def _collect(self, logits: Tensor, labels: Tensor, shares: Tensor, step: int, scale: float) -> None:

@@ -18,10 +18,11 @@ class Run(Params):
     method: str
     seed: int = Field(ge=0)
     after: str | None = None  # run whose model made the pseudo labels (rounds); None: the burn-in's did
+    teacher: str | None = None  # the foreign model's labels under pseudo_label, where there are such
 
     @property
     def pseudo_key(self) -> str:
-        return self.after or self.burn_in_key
+        return self.teacher or self.after or self.burn_in_key
 
     @property
     def split_key(self) -> str:

@@ -141,3 +141,24 @@ def test_a_given_box_takes_the_nearest_prediction_or_nothing(retina, images):
     outside = torch.tensor([[500.0, 500, 510, 510]])
     (probabilities, refined), _ = retina.score(features, [outside, outside], SIZES)
     assert probabilities.tolist() == [[0, 0, 0]] and refined.shape == (1, 3, 4)
+
+
+def test_losses_may_be_divided_by_a_running_count_of_positives():
+    """detectron2's rule: n <- 0.9 n + 0.1 positives, from 100, once a call, in training mode only."""
+    plain, running = small_of("retinanet"), small_of("retinanet", head={"count_keep": 0.9})
+    running.load_state_dict(plain.state_dict() | {"positives": torch.tensor(100.0)})
+    images = torch.full((1, 3, *SIZES[0]), 90.0)
+    targets = [Target.of(torch.tensor([[4.0, 4, 40, 40]]), torch.tensor([0]))]
+    losses = {}
+    for name, one in (("plain", plain), ("running", running)):
+        one.train()
+        losses[name] = one.losses(one.features(images, SIZES[:1]), targets, SIZES[:1])
+    found = plain.predict(plain.features(images, SIZES[:1]), SIZES[:1])
+    count = int((plain.assign(found, targets, [t.for_class for t in targets])[0] >= 0).sum())
+    assert float(running.positives) == pytest.approx(90 + 0.1 * count)
+    for term in ("class", "box"):
+        ratio = float(losses["plain"][term] / losses["running"][term])
+        assert ratio == pytest.approx((90 + 0.1 * count) / max(count, 1), rel=1e-4)
+    running.eval()
+    running.losses(running.features(images, SIZES[:1]), targets, SIZES[:1])
+    assert float(running.positives) == pytest.approx(90 + 0.1 * count)

@@ -15,6 +15,15 @@ def test_the_shipped_file_is_valid():
     assert params.label_quality.headline_threshold in params.label_quality.thresholds
 
 
+def test_metrics_are_named():
+    content = read(FILE)
+    assert check(EvaluateParams, content | {"metrics": ["coco", "voc"]}, FILE).metrics == ("coco", "voc")
+    with pytest.raises(ParamsError, match="input should be 'coco', 'voc', 'lvis' or 'auto'"):
+        check(EvaluateParams, content | {"metrics": ["coko"]}, FILE)
+    with pytest.raises(ParamsError, match="`metrics` = 'voc'"):
+        check(EvaluateParams, content | {"metrics": "voc"}, FILE)
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [

@@ -15,6 +15,14 @@ from tests import toy
 from tests.report import synthetic
 
 PROJECT = Path(__file__).parents[2]
+FILES = (
+    "metrics.json",
+    "per_class.csv",
+    "intervals.json",
+    "errors.json",
+    "label_quality.json",
+    "detections.parquet",
+)
 
 
 @pytest.fixture(scope="module")
@@ -53,14 +61,17 @@ def test_files_of_the_stage(arguments):
     folder, options = arguments
     run_stage(evaluate, [*options, "--out", "out"])
     out = folder / "out"
-    files = {"metrics.json", "per_class.csv", "detections.parquet", "label_quality.json", "provenance.json"}
-    assert {path.name for path in out.iterdir()} == files
+    assert {path.name for path in out.iterdir()} == {*FILES, "provenance.json"}
     metrics = json.loads((out / "metrics.json").read_text())
-    assert list(metrics) == ["student", "teacher", "pseudo"] and list(metrics["pseudo"]) == ["precision", "recall"]
+    assert list(metrics) == ["student", "teacher", "pseudo", "groups"] and list(metrics["pseudo"]) == [
+        "precision",
+        "recall",
+    ]
     assert list(metrics["student"]) == list(metrics["teacher"]) == list(coco.NAMES)
 
     per_class = pd.read_csv(out / "per_class.csv")
-    assert list(per_class.columns) == ["model", "class", "AP", "AP50", "AR100", "boxes"]
+    assert list(per_class.columns) == ["model", "class", "AP", "AP50", "AR100", "boxes", "labeled_boxes", "group"]
+    assert sum(group["classes"] for group in metrics["groups"].values()) == len(synthetic.CLASSES)
     assert per_class["model"].tolist() == ["student"] * 3 + ["teacher"] * 3
     assert per_class["class"].tolist() == [*synthetic.CLASSES] * 2
 
@@ -76,13 +87,39 @@ def test_files_of_the_stage(arguments):
     again = coco.evaluate(synthetic.read_index(folder / "results"), "test", student)
     assert again.numbers == metrics["student"]  # the table is all that the numbers need
 
+    spread, mistakes = (json.loads((out / f"{name}.json").read_text()) for name in ("intervals", "errors"))
+    assert list(spread) == ["level", "resamples", "seed", "images", "student", "teacher", "teacher_minus_student"]
+    assert spread["images"] == 8 and list(mistakes) == ["score_threshold", "classes", "student", "teacher"]
+    for role in ("student", "teacher"):
+        low, high = spread[role]["AP"]
+        assert low <= metrics[role]["AP"] <= high and list(spread[role]["classes"]) == [*synthetic.CLASSES]
+        assert mistakes[role]["AP50"] == pytest.approx(metrics[role]["AP50"])
+        wrong = [entry["count"] for name, entry in mistakes[role]["types"].items() if name != "missed"]
+        assert sum(wrong) == mistakes[role]["false_positives"]["count"] > 0
+    gained = metrics["teacher"]["AP"] - metrics["student"]["AP"]
+    assert spread["teacher_minus_student"]["AP"]["difference"] == pytest.approx(gained)
+
 
 def test_same_bytes_again(arguments):
     folder, options = arguments
     for out in ("first", "second"):
         run_stage(evaluate, [*options, "--out", out])
-    for name in ("metrics.json", "per_class.csv", "detections.parquet", "label_quality.json"):
+    for name in FILES:
         assert (folder / "first" / name).read_bytes() == (folder / "second" / name).read_bytes()
+
+
+def test_a_teacher_below_its_burn_in_is_told_of(arguments):
+    """The run's own teacher stands for the burn-in: equal is not below; then an untrained one stands for the run's."""
+    folder, options = arguments
+    model = Path(options[options.index("--model") + 1])
+    run_stage(evaluate, [*options, "--burn_in", str(model), "--out", "with"])
+    metrics = json.loads((folder / "with/metrics.json").read_text())
+    assert metrics["burn_in"] == {
+        "images": 8, "burn_in_AP": metrics["teacher"]["AP"], "teacher_AP": metrics["teacher"]["AP"],
+        "below_burn_in": False,
+    }  # fmt: skip
+    assert json.loads((folder / "with/provenance.json").read_text())["warnings"] == []
+    assert set(pd.read_parquet(folder / "with/detections.parquet")["model"]) == {"student", "teacher"}
 
 
 def test_weights_of_other_classes_are_refused(arguments):

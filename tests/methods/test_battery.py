@@ -282,7 +282,8 @@ def test_the_loss_falls_on_ten_images(file: Path, detector: str, tmp_path: Path)
 def test_the_parameter_file_is_complete_and_every_value_has_a_source(file: Path) -> None:
     params = MethodParams.load(file)
     keys = [line.split(":")[0] for line in file.read_text().splitlines() if line and not line.startswith("#")]
-    assert set(keys) == set(type(params).model_fields), "every parameter is written out"
+    expected = set(type(params).model_fields) - {"guards"}  # its defaults are nobody's method
+    assert set(keys) - {"guards"} == expected, "every parameter is written out"
     unsourced = [
         line for line in file.read_text().splitlines()
         if line and not line.startswith(("#", "method:")) and "#" not in line

@@ -8,10 +8,13 @@ import torch
 
 from scantling import methods
 from scantling.candidates import Candidates
+from scantling.data.loader import TrainingStep
 from scantling.methods import MethodParams
 from scantling.mining import background
 from scantling.params import ParamsError
-from tests import toy
+from scantling.target import Target
+from tests import tiny, toy
+from tests.methods.recording import view
 from tests.methods.test_battery import batch_of
 
 FILE = toy.ROOT / "params/methods/soft_teacher_coco.yaml"
@@ -58,6 +61,53 @@ def test_background_trust_is_one_minus_the_best_overlapping_candidate() -> None:
     found = weigh(0, boxes)
     torch.testing.assert_close(found, torch.tensor([0.2, 1.0, 0.7]))
     assert weigh(0, boxes[:0]).shape == (0,)
+
+
+@pytest.mark.parametrize("architecture", ["retinanet", "fcos"])
+def test_a_place_of_a_single_stage_detector_is_trusted_as_far_as_its_teacher_calls_it_background(
+    architecture: str,
+) -> None:
+    teacher, batch = tiny.detector(architecture).eval(), view([40, 90])
+    with torch.no_grad():
+        features = teacher.features(batch.images, batch.sizes)
+        factors = background.read_off(teacher, features, batch)
+        best = teacher.predict(features, batch.sizes).logits.sigmoid().amax(2)
+        torch.testing.assert_close(factors, 1 - best)
+        student, targets = tiny.detector(architecture, seed=1).eval(), [Target.empty(), Target.empty()]
+        seen = student.features(batch.images, batch.sizes)
+        whole, half, none = (
+            student.losses(seen, targets, batch.sizes, background_weight=w * torch.ones_like(factors))["class"]
+            for w in (1.0, 0.5, 0.0)
+        )
+    torch.testing.assert_close(half, whole / 2)
+    assert whole > 0 and none == 0
+    torch.testing.assert_close(whole, student.losses(seen, targets, batch.sizes)["class"])
+
+
+def test_only_views_of_the_same_geometry_share_places() -> None:
+    weak, strong = view([1]), view([1])
+    assert background.share_places(weak, strong)
+    strong.matrices[0, 0, 2] = 1.0
+    assert not background.share_places(weak, strong) and not background.share_places(weak, view([1], size=(64, 96)))
+
+
+def test_live_background_of_a_single_stage_teacher_asks_each_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    soft = method(candidate_floor=0.0)
+    student, teacher = tiny.detector("retinanet"), tiny.detector("retinanet", seed=1).eval()
+    monkeypatch.setattr(
+        student, "losses", lambda f, t, s, background_weight=None: asked.append(background_weight) or {}
+    )
+    for strong in (view([3, 4]), view([3, 4], size=(64, 96))):
+        soft.step(student, teacher, TrainingStep({}, {"weak": view([3, 4]), "strong": strong}, step=0))
+    assert isinstance(asked[0], torch.Tensor) and asked[0].shape[0] == 2 and callable(asked[1])
+
+
+def test_a_spread_that_was_measured_as_none_teaches_no_box() -> None:
+    target = method()._target(candidates([0.95, 0.95, 0.95, 0.1], [float("inf"), float("nan"), 0.01, 0.01]))
+    assert target.for_class.tolist() == [True] * 3 and target.for_box.tolist() == [False, True, True]
+    with pytest.raises(ParamsError, match="tta"):
+        method(teacher="cached", background="off", box_filter="tta")
 
 
 def test_unlabeled_losses_carry_their_weight(tmp_path: Any) -> None:

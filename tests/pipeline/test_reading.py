@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,17 @@ def test_plots_show(toy: Toy, tmp_path: Path) -> None:
     page = (tmp_path / "plots/index.html").read_text()
     assert "index.html" in said
     assert page.count("history.tsv") >= 2 and '"loss"' in page
+
+
+def test_a_stage_that_was_run_by_hand_is_taken_over(toy: Toy) -> None:
+    """As docs/reproduce.md trains on several GPUs: the engines start one process a stage."""
+    toy.set("training", a={"rate": 3})
+    options = "--index results/prepare/toy --training params/training.yaml:a --out results/retrain/toy-a"
+    toy.call(sys.executable, "stages/retrain.py", *options.split())
+    toy.dvc("commit", "-q", "-f", "retrain@toy-a")
+    assert toy.run("snakemake") == {"evaluate@toy-a", "report@two"}
+    toy.set("training", a={"rate": 1})
+    assert toy.run("dvc") == set()
 
 
 def test_an_experiment_with_a_changed_value(toy: Toy) -> None:

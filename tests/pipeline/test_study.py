@@ -107,6 +107,65 @@ def test_corrections_reach_every_round(project: Path) -> None:
     assert {run["corrections"] for run in expand()["runs"].values()} == {"params/corrections/none.json"}
 
 
+@pytest.fixture
+def foreign(project: Path) -> Path:
+    """A foreign teacher's file of parameters and its detections; `soft` reads labels from the table."""
+    Path("params/methods/soft.yaml").write_text("method: soft_teacher\nteacher: cached")
+    Path("params/teachers").mkdir()
+    Path("found.json").write_text("[]")
+    Path("params/teachers/dino.yaml").write_text("file: found.json")
+    return project
+
+
+def test_a_foreign_teacher_takes_the_place_of_the_first(foreign: Path) -> None:
+    table = expand(teacher="dino", rounds=2, folds=[1], grid=[{"splits": ["few"], "methods": ["supervised", "soft"]}])
+    script = "stages/adopt.py"
+    assert table["foreign"] == {
+        "digits-few-f1-dino": {
+            "data": "digits", "split_key": "digits-few-f1", "teacher": "dino",
+            "file": "found.json", "categories": script, "map_classes": script,
+        }
+    }  # fmt: skip
+    runs = table["runs"]
+    assert list(runs) == [
+        "digits-few-f1-d1-t-supervised-s0",  # learns from no pseudo label: the same run with any teacher
+        "digits-few-f1-d1-t-soft_from_dino-s0",
+        "digits-few-f1-d1-t-soft_from_dino_round2-s0",
+    ]
+    _, first, second = runs.values()
+    assert (first["teacher"], first["file"]) == ("digits-few-f1-dino", "soft")
+    assert first["start"] == first["weights"] == "results/burn_in/digits-few-f1-d1-t-s0"
+    assert second["teacher"] == second["after"] == second["before"] == "digits-few-f1-d1-t-soft_from_dino-s0"
+    assert list(table["teachers"]) == ["digits-few-f1-d1-t-s0", second["teacher"]]
+    reported = table["report"]["runs"]
+    assert reported["digits-few-f1-d1-t-soft_from_dino-s0"]["teacher"] == "digits-few-f1-dino"
+    assert "teacher" not in reported["digits-few-f1-d1-t-supervised-s0"]
+
+
+def test_own_and_foreign_teacher_side_by_side(foreign: Path) -> None:
+    block = {"splits": ["few"], "methods": ["soft"], "folds": [1]}
+    table = expand(grid=[block, block | {"teacher": "dino"}])
+    keys = [f"digits-few-f1-d1-t-{name}-s0" for name in ("soft", "soft_from_dino")]
+    assert list(table["runs"]) == keys and len(table["burn_ins"]) == 1
+    assert [table["runs"][key]["teacher"] for key in keys] == ["digits-few-f1-d1-t-s0", "digits-few-f1-dino"]
+
+
+def test_a_foreign_teacher_that_cannot_be(foreign: Path) -> None:
+    file = Path("params/teachers/dino.yaml")
+    file.write_text("file: found.json\nmap_classes: map.yaml")
+    with pytest.raises(ParamsError, match=r"params/teachers/dino.yaml: `map_classes` = 'map.yaml': there is no such"):
+        expand(teacher="dino")
+    file.write_text("file: fuond.json")
+    with pytest.raises(ParamsError, match="`file` = 'fuond.json': there is no such file"):
+        expand(teacher="dino")
+    with pytest.raises(ParamsError, match="did you mean params/teachers/dino.yaml"):
+        expand(teacher="dnio")
+    file.write_text("file: found.json")
+    Path("params/methods/soft.yaml").write_text("method: soft_teacher\nteacher: frozen")
+    with pytest.raises(ParamsError, match=r"soft has `teacher: frozen`, which labels by .* with teacher cached"):
+        expand(teacher="dino")
+
+
 def test_data_of_others_are_watched_not_generated(project: Path) -> None:
     table = expand(data="cells")
     assert table["generated"] == {}

@@ -1,0 +1,37 @@
+"""Results of rare, common and frequent classes: by the boxes of a class that a split keeps, not by those it hides."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from scantling.evaluate.params import FrequencyParams
+
+GROUPS = ("rare", "common", "frequent")
+
+
+def marked(per_class: pd.DataFrame, split: pd.DataFrame, classes: Sequence[str], params: FrequencyParams) -> Any:
+    """The rows (model, class, ...) with `labeled_boxes` that training saw of their class and the `group` it is in."""
+    kept = split.loc[split["box_id"] >= 0, "label"].to_numpy(np.int64)
+    counts = dict(zip(classes, np.bincount(kept, minlength=len(classes)).tolist(), strict=True))
+    boxes = per_class["class"].map(counts).astype("int64")
+    place = np.digitize(boxes, [params.rare_boxes + 1, params.common_boxes + 1])
+    return per_class.assign(labeled_boxes=boxes, group=[GROUPS[i] for i in place])
+
+
+def means(rows: pd.DataFrame) -> dict[str, Any]:
+    """Per group its number of classes, and the mean AP and AP50 of each model over those that the subset has."""
+    found: dict[str, Any] = {}
+    for group, of_group in rows.groupby("group", sort=False):
+        models = {
+            model: {name: _mean(one[name]) for name in ("AP", "AP50")} for model, one in of_group.groupby("model")
+        }
+        found[str(group)] = {"classes": of_group["class"].nunique(), **models}
+    return {name: found[name] for name in GROUPS if name in found}
+
+
+def _mean(values: pd.Series) -> float | None:
+    return None if values.isna().all() else float(values.mean())

@@ -1,0 +1,40 @@
+"""Which classes are rare, and the mean results of a group."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from scantling.evaluate import frequency
+from scantling.evaluate.params import FrequencyParams
+from scantling.params import ParamsError, check
+
+CLASSES = ("a", "b", "c", "never")
+SPLIT = pd.DataFrame({"label": [0] * 3 + [1] * 4 + [2] * 8 + [-1], "box_id": [*range(15), -1]})
+BORDERS = FrequencyParams(rare_boxes=3, common_boxes=7)
+
+
+def rows(ap: list[float]) -> pd.DataFrame:
+    return pd.DataFrame({"model": "teacher", "class": CLASSES, "AP": ap, "AP50": ap})
+
+
+def test_borders_belong_to_the_rarer_group():
+    found = frequency.marked(rows([0.1] * 4), SPLIT, CLASSES, BORDERS)
+    assert found["labeled_boxes"].tolist() == [3, 4, 8, 0]
+    assert found["group"].tolist() == ["rare", "common", "frequent", "rare"]
+
+
+def test_means_leave_out_classes_that_the_subset_has_not():
+    found = frequency.marked(rows([0.2, 0.5, np.nan, 0.4]), SPLIT, CLASSES, BORDERS)
+    means = frequency.means(pd.concat([found, found.assign(model="student", AP=0.0)]))
+    assert list(means) == ["rare", "common", "frequent"]
+    assert means["rare"] == {
+        "classes": 2,
+        "student": {"AP": 0.0, "AP50": pytest.approx(0.3)},
+        "teacher": {"AP": pytest.approx(0.3), "AP50": pytest.approx(0.3)},
+    }
+    assert means["frequent"]["teacher"] == {"AP": None, "AP50": None} and means["frequent"]["classes"] == 1
+
+
+def test_borders_must_rise():
+    with pytest.raises(ParamsError, match="common_boxes 3 is below rare_boxes 10"):
+        check(FrequencyParams, {"common_boxes": 3}, "evaluate.yaml")
