@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from scantling import agreement, log, parts, pseudo
-from scantling.augment import views
+from scantling.augment import second_view, views
 from scantling.data import images
 from scantling.data.loader import collate
 from scantling.detectors.settings import InputParams
@@ -21,20 +22,27 @@ from scantling.target import Batch, Detections, Target
 DETECTION_COLUMNS = ["image_id", "label", "score", "x1", "y1", "x2", "y2"]
 
 
-class _RawDataset(Dataset[tuple[Tensor, Tensor, Target]]):
-    """Each image at the detector's test size, nothing random."""
+Sample = tuple[Tensor, Tensor, Target]
 
-    def __init__(self, root: Path, files: Sequence[str], size: InputParams):
-        self.root, self.files = root, list(files)
+
+class _RawDataset(Dataset[list[Sample]]):
+    """Each image at the detector's test size, nothing random; `paired`: and its second view."""
+
+    def __init__(self, root: Path, table: pd.DataFrame, size: InputParams, paired: bool):
+        self.root, self.files, self.ids = root, table["file_name"].tolist(), table["image_id"].astype(int).tolist()
         sides = {"short_px": (size.short_px, size.short_px), "long_px": size.long_px}
         self.view = views.View.model_validate(sides if size.exact_px is None else {"exact_px": size.exact_px})
+        self.paired = paired
 
     def __len__(self) -> int:
         return len(self.files)
 
-    def __getitem__(self, position: int) -> tuple[Tensor, Tensor, Target]:  # type: ignore[override]
+    def __getitem__(self, position: int) -> list[Sample]:  # type: ignore[override]
         image = images.decode(self.root / self.files[position])
-        return *views.make(image, self.view, views.seeded(0)), Target.empty()
+        made = [views.make(image, self.view, views.seeded(0))]
+        if self.paired:
+            made = list(second_view.pair(image, self.ids[position], self.view))
+        return [(*one, Target.empty()) for one in made]
 
 
 def batches(
@@ -46,21 +54,34 @@ def batches(
     chosen: Sequence[range] | None = None,
 ) -> Iterator[Batch]:
     """The images of `table` at the detector's test size, in order; or the batches `chosen` by position alone."""
-    dataset = _RawDataset(root, table["file_name"].tolist(), input)
+    for (batch,) in _views(table, root, input, batch_size, workers, chosen, paired=False):
+        yield batch
+
+
+def _views(
+    table: pd.DataFrame,
+    root: Path,
+    input: InputParams,
+    batch_size: int,
+    workers: int,
+    chosen: Sequence[range] | None,
+    paired: bool,
+) -> Iterator[list[Batch]]:
+    """`batches`, each alone in a list or with the batch of its second views."""
+    dataset = _RawDataset(root, table, input, paired)
     wanted = parts.batches_of(len(table), batch_size) if chosen is None else chosen
     loader = DataLoader(
         dataset, batch_sampler=[list(b) for b in wanted], num_workers=workers, collate_fn=lambda samples: samples
     )
-    ids = table["image_id"].astype(int).tolist()
     for rows, samples in zip(wanted, loader, strict=True):
-        yield collate(samples, [ids[row] for row in rows])
+        yield [collate(list(one), [dataset.ids[row] for row in rows]) for one in zip(*samples, strict=True)]
 
 
 Found = tuple[list[Detections], list[Tensor]]
 
 
 def _run(
-    label: Callable[[list[Tensor], Batch], Found],
+    label: Callable[[list[Tensor], Batch, dict[str, Any]], Found],
     detector: nn.Module,
     table: pd.DataFrame,
     root: Path,
@@ -74,13 +95,15 @@ def _run(
     sizes = zip(table["height"], table["width"], strict=True)
     original = {int(i): (int(h), int(w)) for i, (h, w) in zip(table["image_id"], sizes, strict=True)}
     detector = detector.to(device).eval()
+    paired = getattr(detector, "second_view_at_test", False)
 
     @torch.inference_mode()
     def tables(chosen: list[range]) -> Iterator[pd.DataFrame]:
         progress = log.Progress(what, sum(map(len, chosen)), "images")
-        for batch in batches(table, root, input, batch_size, workers, chosen):
-            batch = batch.to(device)
-            found, spreads = label(detector.features(batch.images, batch.sizes), batch)
+        for seen in _views(table, root, input, batch_size, workers, chosen, paired):
+            batch, *others = [one.to(device) for one in seen]
+            features, *second = [detector.features(one.images, one.sizes) for one in (batch, *others)]
+            found, spreads = label(features, batch, {"others": second[0]} if second else {})
             progress.advance(len(batch), f"boxes {sum(map(len, found)) / len(batch):.1f}/image")
             yield pseudo.gather(
                 [
@@ -113,8 +136,10 @@ def predict(
     done, from which a killed run goes on and through which several processes share the work; None: neither.
     """
 
-    def label(features: list[Tensor], batch: Batch) -> Found:
-        found = detector.detect(features, batch.sizes, score_threshold=score_threshold, nms_iou=nms_iou, limit=limit)
+    asked = {"score_threshold": score_threshold, "nms_iou": nms_iou, "limit": limit}
+
+    def label(features: list[Tensor], batch: Batch, more: dict[str, Any]) -> Found:
+        found = detector.detect(features, batch.sizes, **asked, **more)
         return found, [torch.full_like(one.scores, float("nan")) for one in found]
 
     made = _run(label, detector, table, root, input, batch_size, workers, device, "detect", keep)
@@ -133,9 +158,11 @@ def pseudo_labels(
 ) -> pd.DataFrame:
     """The pseudo-label table of a teacher over the images in `table`, box spread included. `keep`: see `predict`."""
 
-    def label(features: list[Tensor], batch: Batch) -> Found:
-        p = params
-        found = detector.detect(features, batch.sizes, score_threshold=p.score_floor, nms_iou=p.nms_iou, limit=p.limit)
+    p = params
+    asked = {"score_threshold": p.score_floor, "nms_iou": p.nms_iou, "limit": p.limit}
+
+    def label(features: list[Tensor], batch: Batch, more: dict[str, Any]) -> Found:
+        found = detector.detect(features, batch.sizes, **asked, **more)
         if p.jitter_times < 2:
             return found, [torch.full_like(one.scores, float("nan")) for one in found]
         if not detector.has_background:  # no head that refines given boxes

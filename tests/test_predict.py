@@ -1,14 +1,15 @@
 """Boxes found in a resized view come back in original pixels, whatever the batch."""
 
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pandas as pd
 
-from scantling import predict, pseudo
+from scantling import detectors, predict, pseudo
 from scantling.candidates import CandidateTable
 from scantling.pseudo import PseudoLabelParams
-from tests import toy
+from tests import tiny, toy
 
 PARAMS = PseudoLabelParams.load(toy.ROOT / "params/pseudo_label.yaml")
 
@@ -59,3 +60,24 @@ def test_summary_counts_above_each_threshold() -> None:
     grid = pseudo.summarize(table, 2, ("a", "b"), [0.3, 0.5])["thresholds"]
     assert [g["boxes"] for g in grid] == [{"a": 1, "b": 1}, {"a": 0, "b": 1}]
     assert [g["boxes_per_image"] for g in grid] == [1.0, 0.5]
+
+
+def test_a_second_view_at_test_reaches_the_proposals_and_is_the_same_each_time(tmp_path: Path) -> None:
+    images, _ = toy.tables(tmp_path, labeled=2, unlabeled=1)
+
+    def found(how: str, batch_size: int = 2) -> pd.DataFrame:
+        content = tiny.params("faster_rcnn").resolved()
+        content["rpn"] |= {"views": 2, "second_view_at_test": how}
+        with mock.patch.object(tiny, "params", lambda architecture: detectors.DetectorParams.of(content, "two views")):
+            model = tiny.detector("faster_rcnn")
+        return predict.predict(
+            model, images, tmp_path, input=model.params.input, batch_size=batch_size, workers=0,
+            score_threshold=0.0, nms_iou=0.9, limit=100, device="cpu",
+        )  # fmt: skip
+
+    plain, drawn = found("identity"), found("seeded_random")
+    pd.testing.assert_frame_equal(drawn, found("seeded_random"))
+    assert not plain.equals(drawn) and set(drawn["image_id"]) == set(images["image_id"])
+    one = found("seeded_random", batch_size=1)
+    assert one["image_id"].tolist() == drawn["image_id"].tolist()
+    np.testing.assert_allclose(one["score"], drawn["score"], atol=1e-4)

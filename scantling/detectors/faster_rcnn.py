@@ -143,9 +143,21 @@ class FasterRcnn(PyramidDetector):
         proposals = self.rpn.offered(*outputs, anchors, sizes, self.rpn.params.train, valid)
         return {"rpn_class": rpn_class, "rpn_box": rpn_box}, proposals
 
-    def _detect(self, features: list[Tensor], sizes: Sequence[tuple[int, int]], rule: DetectParams) -> list[Detections]:
+    @property
+    def second_view_at_test(self) -> bool:
+        """Whether `detect` is to be given the features of a second view as `others` (SparseDet section 9)."""
+        return self.rpn.params.views == 2 and self.rpn.params.second_view_at_test == "seeded_random"
+
+    def _detect(
+        self,
+        features: list[Tensor],
+        sizes: Sequence[tuple[int, int]],
+        rule: DetectParams,
+        others: list[Tensor] | None = None,
+    ) -> list[Detections]:
+        """others: features of a second, pixel-aligned view, for the proposals; without them the first stands in."""
         params = self.rpn.params
-        logits, deltas = self.rpn(features)
+        logits, deltas = self.rpn(features, others)
         counts = params.train if params.detect_with == "train" else params.test
         anchors, valid = self.anchors.per_level(features), self.valid_anchors(inside(features, sizes, self.strides))
         offered = self.rpn.offered(logits, deltas, anchors, sizes, counts, valid)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -81,13 +82,16 @@ class PyramidDetector(nn.Module):
         score_threshold: float | None = None,
         nms_iou: float | None = None,
         limit: int | None = None,
+        **more: Any,
     ) -> list[Detections]:
-        """See the protocol; without gradient."""
+        """See the protocol; without gradient. `more` is for a detector that takes more."""
         asked = {"score_threshold": score_threshold, "nms_iou": nms_iou, "limit": limit}
         rule = self.params.detect.model_copy(update={k: v for k, v in asked.items() if v is not None})
-        return self._detect(features, sizes, rule)
+        return self._detect(features, sizes, rule, **more)
 
-    def _detect(self, features: list[Tensor], sizes: Sequence[tuple[int, int]], rule: DetectParams) -> list[Detections]:
+    def _detect(
+        self, features: list[Tensor], sizes: Sequence[tuple[int, int]], rule: DetectParams, **more: Any
+    ) -> list[Detections]:
         raise NotImplementedError
 
     def pooled(self, features: list[Tensor], boxes: Sequence[Tensor], cells: int) -> Tensor:

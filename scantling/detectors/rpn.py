@@ -34,6 +34,8 @@ class RpnParams(Params):
     """The proposal stage."""
 
     views: int = Field(1, ge=1, le=2)  # pixel-aligned views whose features it reads together (SparseDet); 1 = one
+    # of two views, the second one at test: the first again, or drawn with the image's id as seed (SparseDet section 9)
+    second_view_at_test: Literal["identity", "seeded_random"] = "identity"
     positive_iou: float = Field(gt=0, le=1)
     negative_iou: float = Field(gt=0, le=1)
     low_quality_iou: float = Field(ge=0, le=1)  # a box's best anchor is positive from this IoU on

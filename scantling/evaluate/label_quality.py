@@ -104,7 +104,9 @@ def _of_refined(
     for name, column in refinement.USES.items():
         # A target competes for a hidden box only with boxes that are targets too.
         chosen = refinement.used_for(rows, column)
-        one = judged[name] = judge(truth, rows[chosen], scores[chosen], params.iou_threshold)
+        one = judged[name] = judge(
+            truth, refinement.as_learned(rows[chosen], name), scores[chosen], params.iou_threshold
+        )
         result[name] = {
             "rows": int(np.sum(chosen)),
             "discarded": sums(one.discarded),

@@ -28,6 +28,17 @@ def used_for(refined: pd.DataFrame, column: str) -> np.ndarray:
     return (refined[column] & ~refined["ignore"] & (refined["weight"] > 0)).to_numpy(bool)
 
 
+def as_learned(rows: pd.DataFrame, use: str | None = None) -> pd.DataFrame:
+    """The rows in the class and the place that polish gave them; with `use`, as that loss learns them.
+
+    The box loss learns refined boxes of the teacher's classes, the others the teacher's boxes in refined classes.
+    """
+    if "refined_label" not in rows:
+        return rows
+    boxes = {name: rows[f"refined_{name}"] for name in XYXY} if use in ("box", None) else {}
+    return rows.assign(**boxes, **({} if use == "box" else {"label": rows["refined_label"]}))
+
+
 def used(refined: pd.DataFrame) -> pd.DataFrame:
     """The rows that any loss learns from, those drawn by the split's people left out."""
     learned = np.logical_or.reduce([used_for(refined, column) for column in USES.values()])
@@ -49,6 +60,7 @@ def compare(
     """
     learned = used(refined)
     before, after = _pairs(pseudo, learned[learned["image_id"].isin(truth.images)])
+    after = as_learned(after)
     moved = np.abs(before[XYXY].to_numpy(np.float64) - after[XYXY].to_numpy(np.float64)).max(axis=1, initial=0)
     relabeled = (before["label"] != after["label"]).to_numpy(bool)
     iou, label = _objects(truth, before, after, iou_threshold)

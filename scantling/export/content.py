@@ -130,6 +130,9 @@ def read_pseudo(file: Path, index: Index, score_threshold: float, model: str | N
         rows = rows[rows["model"] == model]
     if "for_class" in rows:
         rows = rows[rows["for_class"]]
+        if "refined_label" in rows:  # what networks made of it (polishing_teacher), else the same again
+            refined = {name: rows[f"refined_{name}"] for name in ("label", *XYXY)}
+            rows = rows.assign(**refined)
     rows = rows.loc[rows["score"] > score_threshold, columns].reset_index(drop=True)
     fits = rows["image_id"].isin(index.images["image_id"]) & rows["label"].between(0, len(index.classes) - 1)
     if not (fits & np.isfinite(rows[XYXY].to_numpy(dtype="float64")).all(axis=1)).all():

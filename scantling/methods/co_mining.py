@@ -1,11 +1,13 @@
 """Co-mining (Wang et al., AAAI 2021): two views label each other's missing objects.
 
 One detector sees an image as it is (`weak`) and color-jittered (`strong`), same geometry. The confident detections of
-each view, fused with the sparse labels, are the targets of the other. Unlabeled images take no part.
+each view, fused with the sparse labels, are the targets of the other. With `unlabeled`, which is ours, images without
+any label take part in the same way; one in which nothing was found teaches no background.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 import pandas as pd
@@ -15,7 +17,6 @@ from torch import Tensor, nn
 
 from scantling import boxes as box_ops
 from scantling.candidates import FLAGS, Candidates, CandidateTable
-from scantling.data.index import XYXY
 from scantling.data.loader import TrainingStep
 from scantling.methods import MethodParams, supervised
 from scantling.mining import exchange, found
@@ -25,22 +26,25 @@ from scantling.target import Batch, Target
 class Params(MethodParams):
     method: Literal["co_mining"] = "co_mining"
     teacher: Literal["student", "ema", "frozen", "cached"] = "student"  # type: ignore[assignment]
+    second_view: Literal["strong", "labeled"] = "strong"
     mine_score: float = Field(ge=0, le=1)
     merge_iou: float = Field(ge=0, le=1)
     nms_iou: float = Field(gt=0, le=1)
     limit: int = Field(gt=0)
     keep_empty_images: bool = False
     ignore_above: float | None = Field(None, ge=0, le=1)
+    unlabeled: bool = False
 
 
 class Method(supervised.Method):
-    labeled_views = ("weak", "strong")
     threshold = "mine_score"
     mines_labeled = True
 
     def __init__(self, params: Params, classes: tuple[str, ...], refined: pd.DataFrame | None):
         super().__init__(params, classes, refined)
         self.params: Params = params
+        self.labeled_views = ("weak", params.second_view)
+        self.unlabeled_views = self.labeled_views if params.unlabeled else ()
         self.keep_empty_images = params.keep_empty_images
         cached = params.teacher == "cached" and refined is not None
         self.table = CandidateTable(refined[refined["for_class"] | refined["ignore"]]) if cached else None
@@ -48,20 +52,34 @@ class Method(supervised.Method):
     def step(
         self, student: nn.Module, teacher: nn.Module | None, batch: TrainingStep
     ) -> tuple[supervised.Losses, dict[str, float]]:
-        weak, strong = batch.labeled["weak"], batch.labeled["strong"]
-        features = {id(view): student.features(view.images, view.sizes) for view in (weak, strong)}
+        losses: supervised.Losses = {}
+        logged: dict[str, float] = {}
+        for side, views in (("labeled", batch.labeled), ("unlabeled", batch.unlabeled)):
+            if views:
+                own, mined = self._exchanged(student, teacher, [views[name] for name in self.labeled_views], side)
+                losses |= {f"{side}/{name}": loss for name, loss in own.items()}
+                logged["pseudo_boxes" if side == "labeled" else "pseudo_boxes_unlabeled"] = mined
+        return losses, logged
+
+    def _exchanged(
+        self, student: nn.Module, teacher: nn.Module | None, pair: list[Batch], side: str
+    ) -> tuple[supervised.Losses, float]:
+        """The losses of both views, each with what the other one finds, and the mean number of mined boxes."""
         losses: supervised.Losses = {}
         mined = 0
-        for view, other in ((weak, strong), (strong, weak)):
+        features = {id(view): student.features(view.images, view.sizes) for view in pair}
+        for view, other in (pair, pair[::-1]):
             mining = found.unless(self._mine(student, teacher, other, features[id(other)]), other, self.corrected)
             self.scores.add(torch.cat([c.scores for c in mining]), len(mining))
             move = view.matrices @ torch.linalg.inv(other.matrices)  # identity where the views share their geometry
             moved = [c.moved(m, s) for c, m, s in zip(mining, move, view.sizes, strict=True)]
             targets = [self._target(t, c) for t, c in zip(view.targets, moved, strict=True)]
+            if side == "unlabeled":  # nobody said that nothing is there
+                targets = [replace(t, background=len(t) > 0) for t in targets]
             mined += sum(len(t) for t in targets) - sum(len(t) for t in view.targets)
             for name, loss in student.losses(features[id(view)], targets, view.sizes).items():
-                losses[f"labeled/{name}"] = losses.get(f"labeled/{name}", 0.0) + loss
-        return losses, {"pseudo_boxes": mined / max(2 * len(weak), 1)}
+                losses[name] = losses.get(name, 0.0) + loss
+        return losses, mined / max(2 * len(pair[0]), 1)
 
     @torch.no_grad()
     def _mine(
@@ -101,13 +119,8 @@ class Method(supervised.Method):
     def refine(self, table: pd.DataFrame, split: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, object]]:
         """The fusion as a table: which of the frozen detector's boxes the sparse labels do not have (section 11)."""
         p, refined = self.params, supervised.unused(table)
-        kept = split[split["box_id"] >= 0]
-        truth = {int(i): g for i, g in kept.groupby("image_id")}
-        sparse = set(split.loc[split["labeled"], "image_id"])
-        fresh = pd.Series(False, index=table.index)
-        for image_id, rows in table.groupby("image_id"):
-            if image_id in sparse:
-                fresh[rows.index] = _fresh_rows(truth.get(int(image_id), kept.iloc[:0]), rows, p.merge_iou)
+        seen = split["image_id"] if p.unlabeled else split.loc[split["labeled"], "image_id"]
+        fresh = table["image_id"].isin(seen) & exchange.new_rows(table, split, p.merge_iou)
         mined = fresh & (table["score"] > p.mine_score)
         for flag in ("for_objectness", "for_class", "for_box"):
             refined[flag] = mined
@@ -115,12 +128,3 @@ class Method(supervised.Method):
         if p.ignore_above is not None:
             refined["ignore"] = fresh & ~mined & (table["score"] > p.ignore_above)
         return refined, {"rows": len(refined), "mined": int(mined.sum()), "ignored": int(refined["ignore"].sum())}
-
-
-def _fresh_rows(truth: pd.DataFrame, rows: pd.DataFrame, iou: float) -> list[bool]:
-    def tensors(table: pd.DataFrame) -> tuple[Tensor, Tensor]:
-        return torch.tensor(table[XYXY].to_numpy("float32")).reshape(-1, 4), torch.tensor(
-            table["label"].to_numpy("int64")
-        )
-
-    return exchange.is_new(*tensors(truth), *tensors(rows), iou).tolist()

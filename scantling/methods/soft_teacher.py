@@ -8,6 +8,7 @@ stand for jittered ones, and 1 - the best class probability of a place for its b
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 import pandas as pd
@@ -20,7 +21,7 @@ from scantling import boxes as box_ops
 from scantling.candidates import FLAGS, Candidates, CandidateTable
 from scantling.data.loader import TrainingStep
 from scantling.methods import MethodParams, supervised
-from scantling.mining import background
+from scantling.mining import background, exchange, found
 from scantling.params import ParamsError
 from scantling.target import Batch, Target
 
@@ -42,6 +43,7 @@ class Params(MethodParams):
     background: Literal["live", "cached", "off"]
     background_iou: float = Field(0.5, gt=0, le=1)
     ignore_above: float | None = Field(None, ge=0, le=1)
+    mine_labeled: bool = False
 
 
 class Method(supervised.Method):
@@ -63,12 +65,23 @@ class Method(supervised.Method):
         self.objectness_threshold = torch.tensor(
             [params.class_score_of.get(c, params.objectness_score) for c in classes]
         )
+        self.mines_labeled = params.mine_labeled
         self.table = CandidateTable(refined) if params.teacher == "cached" and refined is not None else None
 
     def step(
         self, student: nn.Module, teacher: nn.Module | None, batch: TrainingStep
     ) -> tuple[supervised.Losses, dict[str, float]]:
+        mined = {}
+        if self.params.mine_labeled and batch.labeled:
+            known = batch.labeled["labeled"]
+            completed = replace(known, targets=self._completed(teacher, known))
+            mined["pseudo_boxes_labeled"] = sum(int(t.for_class.sum()) for t in completed.targets) - sum(
+                len(t) for t in known.targets
+            )
+            mined["pseudo_boxes_labeled"] /= max(len(known), 1)
+            batch = replace(batch, labeled={"labeled": completed})
         losses, logged = super().step(student, teacher, batch)
+        logged |= mined
         if not batch.unlabeled:
             return losses, logged
         weak, strong = batch.unlabeled["weak"], batch.unlabeled["strong"]
@@ -93,6 +106,20 @@ class Method(supervised.Method):
         logged["pseudo_boxes_for_box"] = sum(int(t.for_box.sum()) for t in targets) / count
         return losses, logged
 
+    @torch.no_grad()
+    def _completed(self, teacher: nn.Module | None, view: Batch) -> list[Target]:
+        """Sparse labels and what the teacher sees beside them in the same view, used as in unlabeled images; ours."""
+        features = teacher.features(view.images, view.sizes) if teacher is not None else []
+        # not a subclass's, whose statistics are of unlabeled images
+        seen = Method._candidates(self, teacher, features, view)
+        targets = []
+        for truth, one in zip(view.targets, found.unless(seen, view, self.corrected), strict=True):
+            new = exchange.is_new(truth.boxes, truth.labels, one.boxes, one.labels, self.params.nms_iou)
+            extra = self._target(one.keep(new), truth.seed)
+            both = {k: torch.cat([getattr(truth, k), v]) for k, v in vars(extra).items() if isinstance(v, Tensor)}
+            targets.append(replace(truth, **both))
+        return targets
+
     def _candidates(self, teacher: nn.Module | None, features: list[Tensor], weak: Batch) -> list[Candidates]:
         """Candidates in the weak view: the live teacher's (section 6), or the cached ones."""
         if teacher is None:
@@ -101,24 +128,22 @@ class Method(supervised.Method):
             read = [self.table.of(i).to(device) for i in weak.image_ids]
             return [c.moved(m, s) for c, m, s in zip(read, weak.matrices, weak.sizes, strict=True)]
         p = self.params
-        found = teacher.detect(
-            features, weak.sizes, score_threshold=p.candidate_floor, nms_iou=p.nms_iou, limit=p.limit
-        )
+        seen = teacher.detect(features, weak.sizes, score_threshold=p.candidate_floor, nms_iou=p.nms_iou, limit=p.limit)
         if p.box_filter == "tta":
             asked = {"score_floor": p.candidate_floor, "nms_iou": p.nms_iou, "limit": p.limit}
-            spreads = agreement.tta_spread(teacher, weak, found, **asked, score_above=p.candidate_score)
+            spreads = agreement.tta_spread(teacher, weak, seen, **asked, score_above=p.candidate_score)
         elif p.box_filter == "spread" and not teacher.has_background:
             limits = {"score_floor": p.candidate_floor, "score_above": p.candidate_score}
-            spreads = agreement.cluster_spread(teacher, features, found, weak.sizes, **limits)
+            spreads = agreement.cluster_spread(teacher, features, seen, weak.sizes, **limits)
         elif p.box_filter == "spread":
             spreads = pseudo.box_spread(
-                teacher, features, found, weak.sizes,
+                teacher, features, seen, weak.sizes,
                 times=p.jitter_times, fraction=p.jitter_fraction, score_above=p.candidate_score,
                 generators=pseudo.target_generators(weak.targets),
             )  # fmt: skip
         else:
-            spreads = [torch.full_like(one.scores, float("nan")) for one in found]
-        return [Candidates(f.boxes, f.labels, f.scores, s) for f, s in zip(found, spreads, strict=True)]
+            spreads = [torch.full_like(one.scores, float("nan")) for one in seen]
+        return [Candidates(f.boxes, f.labels, f.scores, s) for f, s in zip(seen, spreads, strict=True)]
 
     def _target(self, candidates: Candidates, seed: int | None = None) -> Target:
         """The boxes of section 7 with their visibility; all comparisons are strict."""
@@ -156,11 +181,14 @@ class Method(supervised.Method):
     def refine(self, table: pd.DataFrame, split: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, object]]:
         """Which loss sees which box: the cached form of section 7, thresholds applied here and not by the teacher."""
         refined = supervised.unused(table)
-        unlabeled = set(split.loc[~split["labeled"], "image_id"])
-        here = table["image_id"].isin(unlabeled).to_numpy()
+        here = table["image_id"].isin(split.loc[~split["labeled"], "image_id"]).to_numpy()
+        if self.params.mine_labeled:
+            here |= exchange.new_rows(table, split, self.params.nms_iou)
         part = table[here]
         everything = CandidateTable(part.assign(image_id=0)).of(0)
         for name, flag in self._flags(everything).items():
             refined.loc[here, name] = flag.numpy()
+        used = refined[FLAGS[:3]].any(axis=1) & table["image_id"].isin(split.loc[split["labeled"], "image_id"])
+        refined.loc[used, "source"] = "mined"
         counts = {name: int(refined[name].sum()) for name in FLAGS}
         return refined, {"rows": len(refined), **counts}

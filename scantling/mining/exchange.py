@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 from torchvision.ops import batched_nms
 
 from scantling import boxes as box_ops
 from scantling.candidates import Candidates
+from scantling.data.index import XYXY
 
 
 def moved(found: Candidates, matrix: Tensor, size: tuple[int, int]) -> Candidates:
@@ -30,6 +33,20 @@ def is_new(truth: Tensor, truth_labels: Tensor, boxes: Tensor, labels: Tensor, i
         return torch.ones(len(boxes), dtype=torch.bool, device=boxes.device)
     same = labels[:, None] == truth_labels[None]
     return ~((box_ops.iou(boxes, truth) > iou) & same).any(1)
+
+
+def new_rows(table: pd.DataFrame, split: pd.DataFrame, iou: float) -> np.ndarray:
+    """(N,) bool, `is_new` for the rows of a table of boxes against the boxes that a split kept of their images."""
+    truth = {int(i): rows for i, rows in split[split["box_id"] >= 0].groupby("image_id")}
+    fresh = np.ones(len(table), dtype=bool)
+    for image_id, rows in table.groupby("image_id").indices.items():
+        if int(image_id) in truth:
+            known, seen = (
+                (torch.tensor(t[XYXY].to_numpy("float32")), torch.tensor(t["label"].to_numpy("int64")))
+                for t in (truth[int(image_id)], table.iloc[rows])
+            )
+            fresh[rows] = is_new(*known, *seen, iou).numpy()
+    return fresh
 
 
 def revised(teacher: Candidates, student: Candidates, iou: float) -> Candidates:

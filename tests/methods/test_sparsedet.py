@@ -29,12 +29,12 @@ def boxes_at(*xs: float) -> torch.Tensor:
 def test_object_like_regions_without_a_label_leave_the_supervised_loss() -> None:
     offered = [(boxes_at(0, 30, 31, 60), torch.tensor([0.95, 0.95, 0.9, 0.5]))]
     truth = [Target.of(boxes_at(0), torch.tensor([0]))]
-    regions, rest = method()._mined(offered, truth, step=0)
+    regions, rest = method()._mined(offered, truth, 0, [1])
     assert regions[0].tolist() == boxes_at(30).tolist()  # 31 is suppressed by it, but gone from the loss as well
     assert rest[0].tolist() == boxes_at(0, 60).tolist()
-    regions, rest = method(mine_from_step=5)._mined(offered, truth, step=4)
+    regions, rest = method(mine_from_step=5)._mined(offered, truth, 4, [1])
     assert len(regions[0]) == 0 and len(rest[0]) == 4
-    assert len(method(mine=False)._mined(offered, truth, step=9)[0][0]) == 0
+    assert len(method(mine=False)._mined(offered, truth, 9, [1])[0][0]) == 0
 
 
 @pytest.mark.parametrize("architecture", tiny.ARCHITECTURES)
@@ -63,10 +63,16 @@ def test_without_any_label_only_confident_boxes_teach() -> None:
 def test_refine_shows_what_would_be_mined(tmp_path: Path) -> None:
     rows = [
         {"image_id": 1, "label": 0, "score": score, "x1": x, "y1": 2.0, "x2": x + 20, "y2": 22.0, "spread": 0.1}
-        for x, score in ((0.0, 0.95), (30.0, 0.95), (60.0, 0.5))
+        for x, score in ((0.0, 0.85), (30.0, 0.85), (60.0, 0.5), (90.0, 0.95), (2.0, 0.95))
     ]
     pseudo = pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
     corners = {"x1": [0.0], "y1": [2.0], "x2": [20.0], "y2": [22.0]}
     truth = {"image_id": [1], "labeled": [True], "box_id": [3], "label": [0], **corners}
     refined, aids = method().refine(pseudo, pd.DataFrame(truth))
-    assert refined["ignore"].tolist() == [False, True, False] and aids == {"rows": 3, "mined": 1}
+    # a label is there; object-like and ignored; unsure; sure enough to be a label; sure, but the label is there
+    assert refined["ignore"].tolist() == [False, True, False, False, False]
+    assert refined["for_class"].tolist() == [False, False, False, True, False]
+    assert refined["source"].tolist() == ["teacher", "mined", "teacher", "mined", "teacher"]
+    assert aids == {"rows": 5, "mined": 1, "ignored": 1}
+    nothing, _ = method(mine=False, add_score=1.0).refine(pseudo, pd.DataFrame(truth))
+    assert not nothing[["ignore", "for_class", "for_box", "for_objectness"]].any(axis=None)
