@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Literal
 
-import numpy as np
 import pandas as pd
 import torch
 from pydantic import Field
@@ -100,7 +99,7 @@ class Method(supervised.Method):
         fresh &= box_ops.has_area(seen.boxes)
         # what was seen has passed `mine_score` by its class probability, which a detector's score may lie below (FCOS)
         sure, uncertain = torch.ones_like(fresh), torch.zeros_like(fresh)
-        if p.mine_quantile is not None:
+        if p.mine_quantile is not None and seen.flags is None:
             high, low = self._class_scores()
             sure = seen.scores > high[seen.labels]
             uncertain = ~sure & (seen.scores > low[seen.labels])
