@@ -159,9 +159,7 @@ class Method(supervised.Method):
             seen = found_in.get(int(image_id), table.iloc[:0])
             scores = torch.tensor(seen["score"].to_numpy("float32"))
             known.append(label_scores.on_labels(*_tensors(rows), *_tensors(seen), scores))
-        labels = torch.tensor(
-            np.concatenate([g["label"].to_numpy("int64") for _, g in kept.groupby("image_id")] or [[]])
-        )
+        labels = torch.tensor(kept.sort_values("image_id", kind="stable")["label"].to_numpy("int64"))
         scores = torch.cat([*known, torch.zeros(0)])
         chosen = []
         for share in (p.mine_quantile, p.ignore_quantile):
