@@ -6,20 +6,18 @@ each view, fused with the sparse labels, are the targets of the other. Unlabeled
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
 import pandas as pd
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from scantling import boxes as box_ops
-from scantling import distributed
 from scantling.candidates import FLAGS, Candidates, CandidateTable
-from scantling.data.index import XYXY
 from scantling.data.loader import TrainingStep
 from scantling.methods import MethodParams, supervised
-from scantling.mining import exchange, found, label_scores
+from scantling.mining import exchange, found, label_limits
 from scantling.target import Batch, Target
 
 
@@ -32,9 +30,13 @@ class Params(MethodParams):
     limit: int = Field(gt=0)
     keep_empty_images: bool = False
     ignore_above: float | None = Field(None, ge=0, le=1)
-    mine_quantile: float | None = Field(None, ge=0, le=1)
-    ignore_quantile: float | None = Field(None, ge=0, le=1)
-    candidate_floor: float = Field(0.05, ge=0, le=1)
+    by_labels: label_limits.LabelLimits | None = None
+
+    @model_validator(mode="after")
+    def _offline(self) -> Self:
+        if self.by_labels is not None and self.teacher != "cached":
+            raise ValueError("`by_labels` counts the boxes of all images: it needs `teacher: cached`")
+        return self
 
 
 class Method(supervised.Method):
@@ -76,21 +78,7 @@ class Method(supervised.Method):
         if miner is not student:
             features = miner.features(view.images, view.sizes)
         floor = p.mine_score if p.ignore_above is None else min(p.mine_score, p.ignore_above)
-        if p.mine_quantile is not None:
-            floor = p.candidate_floor
-        seen = found.seen(miner, features, view, score_threshold=floor, nms_iou=p.nms_iou, limit=p.limit)
-        if p.mine_quantile is not None:
-            self._learn_scores(view, seen)
-        return seen
-
-    def _learn_scores(self, view: Batch, seen: list[Candidates]) -> None:
-        """How sure the miner is of what a person drew decides how sure it must be of what it finds (ours)."""
-        known = [
-            label_scores.on_labels(t.boxes, t.labels, c.boxes, c.labels, c.scores)
-            for t, c in zip(view.targets, seen, strict=True)
-        ]
-        labels = torch.cat([t.labels for t in view.targets])
-        self.networks["label_scores"].update(*distributed.gathered(labels, torch.cat(known)))
+        return found.seen(miner, features, view, score_threshold=floor, nms_iou=p.nms_iou, limit=p.limit)
 
     def _target(self, truth: Target, seen: Candidates) -> Target:
         """The sparse labels, then the surviving mined boxes; uncertain ones are ignored where that is asked for."""
@@ -99,11 +87,7 @@ class Method(supervised.Method):
         fresh &= box_ops.has_area(seen.boxes)
         # what was seen has passed `mine_score` by its class probability, which a detector's score may lie below (FCOS)
         sure, uncertain = torch.ones_like(fresh), torch.zeros_like(fresh)
-        if p.mine_quantile is not None and seen.flags is None:
-            high, low = self._class_scores()
-            sure = seen.scores > high[seen.labels]
-            uncertain = ~sure & (seen.scores > low[seen.labels])
-        elif p.ignore_above is not None:
+        if p.ignore_above is not None:
             sure = seen.scores > p.mine_score
             uncertain = ~sure & (seen.scores > p.ignore_above)
         if seen.flags is not None:  # polish, and whoever looked at its table, decided
@@ -117,18 +101,6 @@ class Method(supervised.Method):
             seed=truth.seed,
         )
 
-    def _class_scores(self) -> tuple[Tensor, Tensor]:
-        """(C,) the scores from which a box of a class is mined, and from which it is no background."""
-        p, known = self.params, self.networks["label_scores"]
-        high = known.quantiles(p.mine_quantile or 0.0)
-        low = torch.full_like(high, float("inf")) if p.ignore_quantile is None else known.quantiles(p.ignore_quantile)
-        return high, low
-
-    def modules(self, student: nn.Module) -> dict[str, nn.Module]:
-        """What is remembered of the scores on labels, where thresholds come from it."""
-        wanted = self.params.mine_quantile is not None and self.table is None
-        return {"label_scores": label_scores.LabelScores(len(self.classes))} if wanted else {}
-
     def refine(self, table: pd.DataFrame, split: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, object]]:
         """The fusion as a table: which of the frozen detector's boxes the sparse labels do not have (section 11)."""
         p, refined = self.params, supervised.unused(table)
@@ -139,7 +111,7 @@ class Method(supervised.Method):
         for image_id, rows in table.groupby("image_id"):
             if image_id in sparse:
                 fresh[rows.index] = _fresh_rows(truth.get(int(image_id), kept.iloc[:0]), rows, p.merge_iou)
-        high, low = self._table_scores(table, kept)
+        high, low = self._limits(table, kept, fresh)
         mined = fresh & (table["score"] > high)
         for flag in ("for_objectness", "for_class", "for_box"):
             refined[flag] = mined
@@ -147,34 +119,14 @@ class Method(supervised.Method):
         refined["ignore"] = fresh & ~mined & (table["score"] > low)
         return refined, {"rows": len(refined), "mined": int(mined.sum()), "ignored": int(refined["ignore"].sum())}
 
-    def _table_scores(self, table: pd.DataFrame, kept: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
-        """For each row the score from which it is mined, and from which it is no background."""
-        p = self.params
-        if p.mine_quantile is None:
+    def _limits(self, table: pd.DataFrame, kept: pd.DataFrame, fresh: pd.Series) -> tuple[pd.Series, pd.Series]:
+        """For each row the score from which it is mined, and the one from which it is no background."""
+        p, own = self.params, self.params.by_labels
+        if own is None:
             low = float("inf") if p.ignore_above is None else p.ignore_above
             return pd.Series(p.mine_score, index=table.index), pd.Series(low, index=table.index)
-        found_in = {int(i): rows for i, rows in table.groupby("image_id")}
-        known = []
-        for image_id, rows in kept.groupby("image_id"):
-            seen = found_in.get(int(image_id), table.iloc[:0])
-            scores = torch.tensor(seen["score"].to_numpy("float32"))
-            known.append(label_scores.on_labels(*_tensors(rows), *_tensors(seen), scores))
-        labels = torch.tensor(kept.sort_values("image_id", kind="stable")["label"].to_numpy("int64"))
-        scores = torch.cat([*known, torch.zeros(0)])
-        chosen = []
-        for share in (p.mine_quantile, p.ignore_quantile):
-            limits = torch.full((len(self.classes),), float("inf"))
-            if share is not None:
-                limits = label_scores.quantiles(labels, scores, len(self.classes), share)
-            chosen.append(pd.Series(limits.numpy()[table["label"].to_numpy()], index=table.index))
-        return chosen[0], chosen[1]
+        return label_limits.rows(table, kept, fresh, len(self.classes), own)
 
 
 def _fresh_rows(truth: pd.DataFrame, rows: pd.DataFrame, iou: float) -> list[bool]:
-    return exchange.is_new(*_tensors(truth), *_tensors(rows), iou).tolist()
-
-
-def _tensors(table: pd.DataFrame) -> tuple[Tensor, Tensor]:
-    """Boxes (N, 4) and classes (N,) of a table's rows."""
-    boxes = torch.tensor(table[XYXY].to_numpy("float32")).reshape(-1, 4)
-    return boxes, torch.tensor(table["label"].to_numpy("int64"))
+    return exchange.is_new(*label_limits.tensors(truth), *label_limits.tensors(rows), iou).tolist()

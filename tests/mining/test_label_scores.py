@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scantling.mining.label_scores import LEAST, MEMORY, LabelScores, on_labels, quantiles
+from scantling.mining.label_scores import LEAST, limits, on_labels
 
 INF = float("inf")
 
@@ -22,30 +22,32 @@ def test_nothing_labeled_and_nothing_found() -> None:
     no_class, one, zero = torch.zeros(0, dtype=torch.int64), torch.tensor([0]), torch.zeros(0)
     assert on_labels(none, no_class, box, one, torch.tensor([0.5])).shape == (0,)
     assert torch.equal(on_labels(box, one, none, no_class, zero), torch.tensor([0.0]))
-    assert quantiles(no_class, zero, 2, 0.5).tolist() == [INF, INF]
-    empty = LabelScores(2)
-    empty.update(no_class, zero)
-    assert empty.quantiles(0.5).tolist() == [INF, INF]
+    nothing = limits((no_class, zero), (no_class, zero), 2, quantile=0.5, per_label=1.0)
+    assert nothing.tolist() == [INF, INF]
 
 
-def test_a_class_with_few_labeled_boxes_has_no_threshold() -> None:
+def test_a_class_with_few_labeled_boxes_is_never_mined() -> None:
     labels = torch.tensor([0] * LEAST + [1] * (LEAST - 1))
     scores = torch.linspace(0, 1, len(labels))
-    first, second = quantiles(labels, scores, 2, 0.5).tolist()
+    first, second = limits((labels, scores), (labels, scores), 2, quantile=0.5, per_label=9.0).tolist()
     assert first == scores[:LEAST].median() and second == INF
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
-    st.lists(st.lists(st.tuples(st.integers(0, 2), st.floats(0, 1, width=32)), max_size=40), max_size=8),
+    st.lists(st.floats(0, 1, width=32), min_size=LEAST, max_size=20),
+    st.lists(st.floats(0, 1, width=32), max_size=60),
     st.floats(0, 1),
+    st.floats(0.1, 3),
 )
-def test_what_is_remembered_is_the_newest_of_each_class(steps: list[list[tuple[int, float]]], share: float) -> None:
-    memory = LabelScores(3)
-    for step in steps:
-        memory.update(torch.tensor([c for c, _ in step], dtype=torch.int64), torch.tensor([s for _, s in step]))
-    seen = [pair for step in steps for pair in step]
-    newest = [[s for k, s in seen if k == c][-MEMORY:] for c in range(3)]
-    labels = torch.tensor([c for c in range(3) for _ in newest[c]], dtype=torch.int64)
-    expected = quantiles(labels, torch.tensor([s for part in newest for s in part]), 3, share)
-    torch.testing.assert_close(memory.quantiles(share), expected)
+def test_taken_boxes_score_above_the_quantile_and_are_not_too_many(
+    own: list[float], others: list[float], share: float, most: float
+) -> None:
+    known, found = torch.tensor(own), torch.tensor(others)
+    one = torch.zeros(len(own), dtype=torch.int64), torch.zeros(len(others), dtype=torch.int64)
+    (limit,) = limits((one[0], known), (one[1], found), 1, quantile=share, per_label=most)
+    taken = found > limit
+    assert int(taken.sum()) <= int(most * len(own))
+    assert bool((found[taken] >= known.quantile(share)).all())
+    enough = int((found > known.quantile(share)).sum()) <= int(most * len(own))
+    assert not enough or int(taken.sum()) == int((found > known.quantile(share)).sum())
