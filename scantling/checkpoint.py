@@ -116,6 +116,28 @@ def load_networks(path: Path) -> dict[str, Tensor]:
     return {name.removeprefix(OWN): tensor for name, tensor in load_file(path).items() if name.startswith(OWN)}
 
 
+def save_polishing(path: Path, networks: nn.Module, *, teacher: str, facts: dict[str, float]) -> None:
+    """Networks by themselves, with the hash of the teacher's weights on whose features they learned, and `facts`.
+
+    No network at all is legal.
+    """
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in networks.state_dict().items()}
+    header = {"teacher": teacher, "facts": json.dumps(facts, sort_keys=True)}
+    aside = path.with_suffix(".part")
+    aside.write_bytes(_ordered(save(tensors, metadata=header)))
+    os.replace(aside, path)
+
+
+def load_polishing(path: Path) -> tuple[dict[str, Tensor], str, dict[str, float]]:
+    """The state, the teacher's hash and the facts that `save_polishing` wrote."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+        return load_file(path), header["teacher"], json.loads(header["facts"])
+    except Exception as error:  # as for weights
+        raise BadInput(f"{path}: not a file of polishing networks ({error}); run polish again") from None
+
+
 def save_state(folder: Path, step: int, state: dict[str, Any]) -> None:
     """Rolling training state: tensors, numbers and strings only. The last two stay.
 
@@ -140,6 +162,12 @@ def load_state(folder: Path, device: str) -> dict[str, Any] | None:
             return torch.load(path, map_location=device, weights_only=True)
         log.line(f"{path}: damaged (its content does not have the hash in its name); using the one before")
     return None
+
+
+def drop_states(folder: Path) -> None:
+    """Remove the rolling state of a training that has ended."""
+    for path in _states(folder):
+        path.unlink(missing_ok=True)
 
 
 def _states(folder: Path) -> list[Path]:

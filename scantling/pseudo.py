@@ -20,6 +20,7 @@ COLUMNS = {
     "image_id": "int64", "label": "int32", "score": "float32",
     "x1": "float32", "y1": "float32", "x2": "float32", "y2": "float32", "spread": "float32",
 }  # fmt: skip
+REFINED_XYXY = [f"refined_{name}" for name in XYXY]  # of a refined table: the box that the box loss learns
 
 
 class PseudoLabelParams(Params):

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from scantling import work
+from scantling import log, work
 from scantling.checkpoint import load_weights
 from scantling.data import index as indexes
 from scantling.data import split as splits
@@ -63,6 +63,8 @@ def _measure(
     results = {role: coco.evaluate(data, params.subset, table) for role, table in found.items()}
     labels = pd.read_parquet(pseudo / "pseudo.parquet"), pd.read_parquet(refined / "refined.parquet")
     quality = label_quality.measure(data, splits.load(split), *labels, params.label_quality)
+    for sentence in label_quality.polishing(quality):
+        log.line(sentence)
     metrics = {role: result.numbers for role, result in results.items()} | {"pseudo": label_quality.headline(quality)}
 
     (out / "metrics.json").write_text(json.dumps(metrics, indent=1))

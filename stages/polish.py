@@ -1,35 +1,114 @@
 """Decide which pseudo label a method would learn from, and how: a table a person can look at.
 
-reads   --index            data.json
-        --split            split.parquet
-        --pseudo           pseudo.parquet
-        --corrections      COCO file of images labeled by hand since; they win over the machine's labels
-writes  refined.parquet    the same rows with source, refined score, weight and the flags for_objectness, for_class,
-                           for_box, ignore
-        aids.json          what else the method derives from them
+reads   --index                images.parquet, data.json
+        --split                split.parquet
+        --teacher              teacher.safetensors of the model that made the pseudo labels
+        --pseudo               pseudo.parquet
+        --corrections          COCO file of images labeled by hand since; they win over the machine's labels
+writes  refined.parquet        the same rows with source, refined label, score and box, weight and the flags
+                               for_objectness, for_class, for_box, ignore
+        polishing.safetensors  networks that the method trained on the teacher's features; mostly none
+        aids.json              what else the method derives from them
+A method with such networks looks at images through the teacher, and a killed run of it goes on where it was; the other
+methods take seconds.
 """
 
 import json
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
+from torch import nn
 
-from scantling import methods
+from scantling import checkpoint, methods, work
+from scantling import polish as networks
+from scantling.augment.views import ViewParams
 from scantling.data import corrections as corrected
 from scantling.data import index as tables
 from scantling.data import split as splits
-from scantling.stage import run
+from scantling.data.loader import Pool
+from scantling.methods import supervised
+from scantling.stage import device, digest, run
 
 
-def polish(index: Path, split: Path, pseudo: Path, corrections: Path, method: methods.MethodParams, out: Path) -> None:
+def polish(
+    index: Path,
+    split: Path,
+    teacher: Path,
+    pseudo: Path,
+    corrections: Path,
+    method: methods.MethodParams,
+    views: ViewParams,
+    seed: int,
+    out: Path,
+) -> None:
     data = tables.load(index, truth=False)
     maker = methods.create(method, data.classes, None)
-    refined, aids = maker.refine(pd.read_parquet(pseudo / "pseudo.parquet"), splits.load(split))
+    found, labels = pd.read_parquet(pseudo / "pseudo.parquet"), splits.load(split)
     by_hand = corrected.load(corrections, data)
+    weights = teacher / "teacher.safetensors"
+    trained, facts = nn.ModuleDict(), {}
+    if maker.taught() is not None:
+        known = corrected.seen(labels, corrected.replaced(supervised.unused(found), by_hand))
+        decides = {
+            "images": index / "images.parquet",
+            "data": index / "data.json",
+            "split": split / "split.parquet",
+            "teacher": weights,
+            "pseudo": pseudo / "pseudo.parquet",
+            "corrections": corrections,
+            "views": views,
+            "seed": seed,
+        }
+        found, trained, facts = _networks(maker, data, known, found, labels, weights, views, seed, decides)
+    checkpoint.save_polishing(out / "polishing.safetensors", trained, teacher=digest(weights), facts=facts)
+    refined, aids = maker.refine(found, labels)
     refined = corrected.replaced(refined, by_hand)
     refined.to_parquet(out / "refined.parquet", index=False)
-    aids = {"method": method.method, "corrected_images": by_hand["image_id"].nunique(), **aids}
+    aids = {"method": method.method, "corrected_images": by_hand["image_id"].nunique(), **aids, **facts}
     (out / "aids.json").write_text(json.dumps(aids, indent=1))
+
+
+def _networks(
+    maker: Any,
+    data: tables.Index,
+    known: pd.DataFrame,
+    found: pd.DataFrame,
+    labels: pd.DataFrame,
+    weights: Path,
+    views: ViewParams,
+    seed: int,
+    decides: dict[str, Any],
+) -> tuple[pd.DataFrame, nn.ModuleDict, dict[str, float]]:
+    """The pseudo labels as the networks correct them, the networks, and how well they did at the end of training."""
+    detector, header = checkpoint.load_weights(weights, classes=data.classes)
+    taught, training = maker.taught()
+    trained, facts = networks.networks_of(
+        taught,
+        detector,
+        Pool.of(data.root, data.images, known, keep_empty=maker.keep_empty_images),
+        views,
+        training,
+        seed=seed + 2,  # other draws than burn-in's and retrain's
+        device=device(),
+        keep=work.folder("polish", **(decides | {"pseudo": None, "taught": taught.decides(), "training": training})),
+        made_by=digest(weights),
+    )
+    keep = work.folder("polish", **(decides | {"method": maker.params}))
+    refined = networks.refined(
+        partial(maker.improve, trained.to(device())),
+        detector,
+        found,
+        maker.looks_at(found, labels),
+        data.images,
+        data.root,
+        input=header["detector"].input,
+        device=device(),
+        keep=keep,
+    )
+    work.finished(keep)
+    return refined, trained, facts
 
 
 if __name__ == "__main__":

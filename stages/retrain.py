@@ -3,7 +3,8 @@
 reads   --index, --split   images.parquet, data.json, split.parquet
         --start            student.safetensors of burn_in, or of the round before
         --teacher          teacher.safetensors of the model that made the pseudo labels
-        --refined          refined.parquet of polish (used by teacher mode cached, and for corrections)
+        --refined          refined.parquet of polish (used by teacher mode cached, and for corrections) and
+                           polishing.safetensors, networks of the method that polish trained
 writes  student.safetensors  the weights as trained
         teacher.safetensors  their moving average
         history.tsv          losses, learning rate, pseudo boxes an image, speed, memory
@@ -14,6 +15,7 @@ import copy
 from pathlib import Path
 
 import pandas as pd
+from torch import Tensor
 
 from scantling import checkpoint, methods, train, work
 from scantling.augment.views import ViewParams
@@ -21,7 +23,7 @@ from scantling.data import corrections
 from scantling.data import index as tables
 from scantling.data import split as splits
 from scantling.data.loader import Pool
-from scantling.stage import device, run
+from scantling.stage import BadInput, device, digest, run
 
 
 def retrain(
@@ -45,6 +47,7 @@ def retrain(
         student=start / "student.safetensors",
         teacher=teacher / "teacher.safetensors",
         refined=refined / "refined.parquet",
+        networks=refined / "polishing.safetensors",
         method=method,
         views=views,
         training=training,
@@ -56,6 +59,7 @@ def retrain(
     average = made if start == teacher else copy.deepcopy(student)
     labels = pd.read_parquet(refined / "refined.parquet")
     maker = methods.create(method, data.classes, labels)
+    maker.given = _networks(refined / "polishing.safetensors", teacher / "teacher.safetensors")
     labeler = {"ema": average, "student": None, "frozen": copy.deepcopy(made), "cached": None}[method.teacher]
     seen = corrections.seen(splits.load(split), labels)
     trained = train.run(
@@ -80,6 +84,14 @@ def retrain(
         )  # fmt: skip
     trained.history.to_csv(out / "history.tsv", sep="\t", index=False)
     work.finished(keep)
+
+
+def _networks(path: Path, teacher: Path) -> dict[str, Tensor]:
+    """The state of the networks that polish trained, which know the features of one teacher only; {} for none."""
+    state, made_by, _ = checkpoint.load_polishing(path)
+    if state and made_by != digest(teacher):
+        raise BadInput(f"{path}: trained on the features of another model than {teacher}; run polish again")
+    return state
 
 
 if __name__ == "__main__":

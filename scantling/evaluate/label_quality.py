@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from scantling.data.index import Index
+from scantling.data.index import XYXY, Index
 from scantling.evaluate.matching import match, overlaps
 from scantling.evaluate.params import QualityParams
 
@@ -61,7 +61,8 @@ def measure(
       pseudo   rows, discarded, and per threshold (score >= threshold) for all classes together and for each class:
                hidden (a number), precision, recall, count, boxes_per_image, mean_iou (lists along `thresholds`)
       refined  rows, discarded, ignore_share, and the same five numbers for the boxes used as targets of the class
-               loss (`class`), of the box loss (`box`) and of the proposal stage (`objectness`)
+               loss (`class`), of the box loss (`box`) and of the proposal stage (`objectness`): in the class and the
+               place that polish gave them; where it changed any, `before`: the same boxes as the teacher made them
     precision is None where nothing is counted, recall where nothing is hidden, mean_iou where nothing matches.
     """
     truth = truth_of(index, split)
@@ -82,6 +83,20 @@ def headline(quality: dict[str, Any]) -> dict[str, float | None]:
     """Precision and recall of all pseudo labels at the headline threshold."""
     at = quality["thresholds"].index(quality["headline_threshold"])
     return {name: quality["pseudo"]["all"][name][at] for name in ("precision", "recall")}
+
+
+def polishing(quality: dict[str, Any]) -> list[str]:
+    """A sentence for each loss whose labels polish changed: precision, recall, and mean IoU of the right ones."""
+    told = []
+    for use, one in quality["refined"].items():
+        if isinstance(one, dict) and "before" in one:
+            pairs = [(one["before"]["all"][key], one["all"][key]) for key in ("precision", "recall", "mean_iou")]
+            numbers = [" -> ".join("none" if v is None else f"{v:.3f}" for v in pair) for pair in pairs]
+            text = (
+                "{} boxes for the {} loss, as the teacher made them -> polished: precision {}, recall {}, mean IoU {}"
+            )
+            told.append(text.format(one["rows"], use, *numbers))
+    return told
 
 
 def _of_pseudo(truth: Truth, pseudo: pd.DataFrame, classes: tuple[str, ...], params: QualityParams) -> dict[str, Any]:
@@ -114,16 +129,35 @@ def _of_refined(truth: Truth, refined: pd.DataFrame, classes: tuple[str, ...], p
     for name, chosen in used.items():
         # A target competes for a hidden box only with boxes that are targets too.
         part = rows[chosen].reset_index(drop=True)
-        iou, discarded = _judge(truth, part, scores[chosen], params.iou_threshold)
-        counted = ~np.logical_or.reduce(list(discarded.values()))
-        table = _count(truth, part, iou, counted, len(classes))
-        result[name] = {
-            "rows": len(part),
-            "discarded": _sums(discarded),
-            "all": _plain(table, -1),
-            "classes": {label: _plain(table, k) for k, label in enumerate(classes)},
-        }
+        learned = _polished(part, name)
+        result[name] = _of_targets(truth, learned, scores[chosen], classes, params)
+        if not learned.equals(part):
+            before = _of_targets(truth, part, part["score"].to_numpy(), classes, params)
+            result[name]["before"] = {key: before[key] for key in ("all", "classes")}
     return result
+
+
+def _polished(rows: pd.DataFrame, use: str) -> pd.DataFrame:
+    """The rows as a loss learns them: the box loss refined boxes, the others refined classes."""
+    if "refined_label" not in rows:
+        return rows
+    if use == "box":
+        return rows.assign(**{name: rows[f"refined_{name}"] for name in XYXY})
+    return rows.assign(label=rows["refined_label"])
+
+
+def _of_targets(
+    truth: Truth, rows: pd.DataFrame, scores: np.ndarray, classes: tuple[str, ...], params: QualityParams
+) -> dict[str, Any]:
+    iou, discarded = _judge(truth, rows, scores, params.iou_threshold)
+    counted = ~np.logical_or.reduce(list(discarded.values()))
+    table = _count(truth, rows, iou, counted, len(classes))
+    return {
+        "rows": len(rows),
+        "discarded": _sums(discarded),
+        "all": _plain(table, -1),
+        "classes": {label: _plain(table, k) for k, label in enumerate(classes)},
+    }
 
 
 def _judge(

@@ -24,6 +24,7 @@ from scantling.target import Batch, Target
 class Params(MethodParams):
     method: Literal["co_mining"] = "co_mining"
     teacher: Literal["student", "ema", "frozen", "cached"] = "student"  # type: ignore[assignment]
+    second_view: Literal["strong", "labeled"]
     mine_score: float = Field(ge=0, le=1)
     merge_iou: float = Field(ge=0, le=1)
     nms_iou: float = Field(gt=0, le=1)
@@ -40,11 +41,10 @@ class Params(MethodParams):
 
 
 class Method(supervised.Method):
-    labeled_views = ("weak", "strong")
-
     def __init__(self, params: Params, classes: tuple[str, ...], refined: pd.DataFrame | None):
         super().__init__(params, classes, refined)
         self.params: Params = params
+        self.labeled_views = ("weak", params.second_view)
         self.keep_empty_images = params.keep_empty_images
         cached = params.teacher == "cached" and refined is not None
         self.table = CandidateTable(refined[refined["for_class"] | refined["ignore"]]) if cached else None
@@ -52,7 +52,7 @@ class Method(supervised.Method):
     def step(
         self, student: nn.Module, teacher: nn.Module | None, batch: TrainingStep
     ) -> tuple[supervised.Losses, dict[str, float]]:
-        weak, strong = batch.labeled["weak"], batch.labeled["strong"]
+        weak, strong = batch.labeled["weak"], batch.labeled[self.params.second_view]
         features = {id(view): student.features(view.images, view.sizes) for view in (weak, strong)}
         losses: supervised.Losses = {}
         mined = 0

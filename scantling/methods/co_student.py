@@ -23,6 +23,7 @@ from scantling.target import Target
 
 class Params(MethodParams):
     method: Literal["co_student"] = "co_student"
+    second_view: Literal["strong", "labeled"]
     student_score: float = Field(ge=0, le=1)
     teacher_score: float = Field(ge=0, le=1)
     nms_iou: float = Field(gt=0, le=1)
@@ -40,7 +41,8 @@ class Method(supervised.Method):
         super().__init__(params, classes, refined)
         self.params: Params = params
         self.keep_empty_images = params.keep_empty_images
-        views = ("weak", "strong") if params.teacher == "cached" or not params.revise else ("raw", "weak", "strong")
+        self.pair = ("weak", params.second_view)
+        views = self.pair if params.teacher == "cached" or not params.revise else ("raw", *self.pair)
         self.labeled_views = views
         self.unlabeled_views = views if params.unlabeled else ()
         cached = params.teacher == "cached" and refined is not None
@@ -55,7 +57,7 @@ class Method(supervised.Method):
             if not views:
                 continue
             targets, features, mined = self._targets(student, teacher, views)
-            for name in ("weak", "strong"):
+            for name in self.pair:
                 sizes = views[name].sizes
                 for term, loss in student.losses(features[name], targets[name], sizes).items():
                     losses[f"{side}/{term}"] = losses.get(f"{side}/{term}", 0.0) + loss
@@ -67,7 +69,7 @@ class Method(supervised.Method):
     ) -> tuple[dict[str, list[Target]], dict[str, list[Tensor]], float]:
         """Targets and student features of both views, and the mean number of mined boxes (sections 5 to 7)."""
         p = self.params
-        features = {n: student.features(views[n].images, views[n].sizes) for n in ("weak", "strong")}
+        features = {n: student.features(views[n].images, views[n].sizes) for n in self.pair}
         limits = {"nms_iou": p.nms_iou, "limit": p.limit}
         sets = {
             n: found.seen(student, features[n], views[n], score_threshold=p.student_score, **limits) for n in features
@@ -77,7 +79,7 @@ class Method(supervised.Method):
                 revised = [exchange.revised(t, s, p.revise_iou) for t, s in zip(sure, sets[name], strict=True)]
                 sets[name] = [exchange.without_copies(r) for r in revised] if p.drop_copies else revised
         targets, mined = {}, 0
-        for name, other in (("weak", "strong"), ("strong", "weak")):
+        for name, other in (self.pair, self.pair[::-1]):
             view = views[name]
             move = view.matrices @ torch.linalg.inv(views[other].matrices)
             open_ = found.unless(sets[other], view, self.corrected)
@@ -89,7 +91,7 @@ class Method(supervised.Method):
     @torch.no_grad()
     def _teacher_sets(self, teacher: nn.Module | None, views: Views) -> dict[str, list[Candidates]]:
         """The teacher's boxes in both views: seen in the plain image, or those of the refined table (section 4)."""
-        both = {name: views[name] for name in ("weak", "strong")}
+        both = {name: views[name] for name in self.pair}
         if teacher is None:
             assert self.table is not None, "teacher mode cached needs the refined labels"
             return {name: found.read(self.table, view) for name, view in both.items()}

@@ -1,34 +1,37 @@
 """Polishing Teacher ("Mind the Gap", AAAI 2023): two small networks correct the teacher's boxes and classes.
 
 All boxes above a low score teach the box loss, in their corrected place; only those whose class a network or the
-teacher is sure of teach the class losses. The networks learn from displaced copies of labeled boxes, in the loop beside
-the student, and never touch the detector. Sections are those of the specification of the released code.
+teacher is sure of teach the class losses. The networks learn from displaced copies of labeled boxes and never touch the
+detector: in the loop beside the student, as published, or once in `polish` (`polish_steps`), on the features of the
+teacher that labels. Sections are those of the specification of the released code.
 """
 
 from __future__ import annotations
 
 from typing import Literal
 
+import numpy as np
 import pandas as pd
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from scantling import boxes as box_ops
-from scantling.augment.views import torch_generator
-from scantling.candidates import Candidates
+from scantling.candidates import Candidates, CandidateTable
+from scantling.data.index import XYXY
 from scantling.data.loader import TrainingStep
-from scantling.detectors.losses import normalizer
 from scantling.ema import EmaParams
 from scantling.methods import MethodParams, supervised
-from scantling.mining import background, found, polishing
+from scantling.mining import background, found, polisher, polishing
+from scantling.optimizer import Optimizer
+from scantling.params import ParamsError
+from scantling.pseudo import REFINED_XYXY
+from scantling.recipe import TrainingParams
 from scantling.target import Batch, Target
 
 
 class Params(MethodParams):
     method: Literal["polishing_teacher"] = "polishing_teacher"
-    teacher: Literal["ema", "frozen"] = "ema"  # type: ignore[assignment]
     unlabeled_weight: float = Field(ge=0)
     candidate_floor: float = Field(ge=0, le=1)
     nms_iou: float = Field(gt=0, le=1)
@@ -39,7 +42,8 @@ class Params(MethodParams):
     class_boxes: Literal["original", "polished"]
     polish_boxes: bool
     polish_classes: bool
-    background: Literal["live", "off"]
+    background: Literal["live", "cached", "off"]
+    background_iou: float = Field(gt=0, le=1)
     polish_weight: float = Field(ge=0)
     cells: int = Field(ge=1)
     width: int = Field(ge=1)
@@ -50,6 +54,13 @@ class Params(MethodParams):
     positive_iou: float = Field(gt=0, le=1)
     polish_decay: float = Field(ge=0, lt=1)
     polish_warm_up: int = Field(ge=0)
+    polish_steps: int = Field(ge=0)
+    polish_images: int = Field(gt=0)
+    polish_optimizer: Optimizer
+
+    @property
+    def polishes(self) -> bool:
+        return self.polish_boxes or self.polish_classes
 
 
 class Method(supervised.Method):
@@ -59,101 +70,115 @@ class Method(supervised.Method):
         super().__init__(params, classes, refined)
         self.params: Params = params
         self.ema = EmaParams(decay=params.polish_decay, warm_up=params.polish_warm_up)
+        if params.teacher == "cached" and params.background == "live":
+            raise ParamsError("`background: live` asks a live teacher; with `teacher: cached` use cached or off")
+        if params.teacher == "cached" and params.polishes and not params.polish_steps:
+            raise ParamsError("with `teacher: cached` the networks learn in polish: give `polish_steps` above 0")
+        if params.teacher == "cached" and refined is not None:
+            self.known = CandidateTable(refined)
+            for_class = refined[refined["for_class"]]
+            for_box = refined[refined["for_box"]]
+            self.for_class = CandidateTable(for_class.assign(label=for_class["refined_label"]))
+            self.for_box = CandidateTable(for_box.assign(**{c: for_box[f"refined_{c}"] for c in XYXY}))
 
     def modules(self, student: nn.Module) -> dict[str, nn.Module]:
+        """The networks, with the weights that polish gave them where it did; read labels need none."""
         p, channels = self.params, student.channels
-        return {
-            "box": polishing.BoxNetwork(channels, p.cells, p.width),
-            "class": polishing.ClassNetwork(channels, p.cells, p.width, len(self.classes)),
-        }
+        made: dict[str, nn.Module] = {}
+        if p.polish_boxes and p.teacher != "cached":
+            made["box"] = polishing.BoxNetwork(channels, p.cells, p.width)
+        if p.polish_classes and p.teacher != "cached":
+            made["class"] = polishing.ClassNetwork(channels, p.cells, p.width, len(self.classes))
+        if made and self.given:
+            nn.ModuleDict(made).load_state_dict(self.given)
+        for network in made.values():
+            network.requires_grad_(not self.given or p.teacher == "ema")
+        return made
 
     def step(
         self, student: nn.Module, teacher: nn.Module | None, batch: TrainingStep
     ) -> tuple[supervised.Losses, dict[str, float]]:
-        assert teacher is not None, "the polishing networks look at a teacher's features"
         losses, logged = super().step(student, teacher, batch)
-        if batch.labeled:
-            own, seen = self._polishing_losses(teacher, batch.labeled["labeled"])
+        if batch.labeled and any(p.requires_grad for p in self.networks.parameters()):
+            own, seen = self.polishing_losses(teacher, batch)
             losses, logged = losses | own, logged | seen
         if not batch.unlabeled:
             return losses, logged
         weak, strong = batch.unlabeled["weak"], batch.unlabeled["strong"]
-        with torch.no_grad():
-            features = teacher.features(weak.images, weak.sizes)
-        move = strong.matrices @ torch.linalg.inv(weak.matrices)
-        targets = self._targets(teacher, features, weak, strong, move)
-        weigh = background.asked(teacher, features, weak, move)
-        ask = self.params.background == "live" and teacher.has_background
-        unlabeled = self.view_losses(
-            student, strong, targets, "unlabeled", batch.step, background_weight=weigh if ask else None
-        )
+        ask = None
+        if teacher is None:
+            targets, candidates = self._read(strong), found.read(self.known, strong)
+        else:
+            with torch.no_grad():
+                features = teacher.features(weak.images, weak.sizes)
+            move = strong.matrices @ torch.linalg.inv(weak.matrices)
+            targets, candidates = self._targets(teacher, features, weak, strong, move)
+            if self.params.background == "live" and teacher.has_background:
+                ask = background.asked(teacher, features, weak, move)
+        if self.params.background == "cached":
+            ask = background.guessed(candidates, self.params.background_iou)
+        unlabeled = self.view_losses(student, strong, targets, "unlabeled", batch.step, background_weight=ask)
         losses |= {f"unlabeled/{name}": self.params.unlabeled_weight * loss for name, loss in unlabeled.items()}
         count = max(len(targets), 1)
         logged["pseudo_boxes"] = sum(int(t.for_class.sum()) for t in targets) / count
         logged["pseudo_boxes_for_box"] = sum(int(t.for_box.sum()) for t in targets) / count
         return losses, logged
 
-    def _polishing_losses(self, teacher: nn.Module, view: Batch) -> tuple[supervised.Losses, dict[str, float]]:
-        """GIoU of corrected displaced boxes, and their classes; without gradient into the detector (section 3)."""
-        p, device = self.params, view.images.device
-        with torch.no_grad():
-            features = teacher.features(view.images, view.sizes)
-            offered = teacher.propose(features, view.sizes, limit=p.proposals)
-        boxes, wanted, class_boxes, labels = [], [], [], []
-        for target, (proposals, _) in zip(view.targets, offered, strict=True):
-            generator = torch_generator(target.seed or 0)
-            truth = target.boxes
+    def polishing_losses(
+        self, teacher: nn.Module | None, batch: TrainingStep
+    ) -> tuple[supervised.Losses, dict[str, float]]:
+        """What the networks learn from the labeled view (section 3)."""
+        assert teacher is not None, "the polishing networks look at a teacher's features"
+        p = self.params
+        own, logged = polisher.losses(
+            self.networks,
+            teacher,
+            batch.labeled["labeled"],
+            box_copies=p.box_copies,
+            class_copies=p.class_copies,
+            proposals=p.proposals,
+            positive_iou=p.positive_iou,
+            fraction=p.variant_fraction,
+            cells=p.cells,
+        )
+        return {f"labeled/{name}": p.polish_weight * loss for name, loss in own.items()}, logged
 
-            def noise(copies: int, like: Tensor = truth, generator: torch.Generator = generator) -> Tensor:
-                return torch.randn((copies, len(like), 4), generator=generator).to(device)
-
-            boxes.append(polishing.displaced(truth, [(noise(p.box_copies[0]), p.box_copies[1])]))
-            wanted.append(polishing.box_targets(boxes[-1], truth))
-            class_boxes.append(polishing.displaced(truth, [(noise(n), f) for n, f in p.class_copies], proposals))
-            labels.append(
-                polishing.class_targets(
-                    class_boxes[-1], truth, target.labels, classes=len(self.classes), positive_iou=p.positive_iou
-                )
-            )
-        with torch.no_grad():
-            slots, plain = self._pooled(teacher, features, boxes), teacher.pooled(features, class_boxes, p.cells)
-        decoded = self._decoded(self.networks["box"](slots), boxes, view.sizes)
-        goal, classes = torch.cat(wanted), torch.cat(labels)
-        box = polishing.box_network_loss(decoded, goal) * len(goal)
-        logits = self.networks["class"](plain).float()
-        crossed = F.cross_entropy(logits, classes, reduction="sum")
-        losses = {
-            "labeled/polish_box": p.polish_weight * box / normalizer(len(goal), box),
-            "labeled/polish_class": p.polish_weight * crossed / normalizer(len(classes), crossed),
-        }
-        return losses, {
-            name: float(_iou(placed, goal).sum() / normalizer(len(goal), box))
-            for name, placed in (("iou_before", torch.cat(boxes)), ("iou_after", decoded.detach()))
-        }
+    def improve(
+        self,
+        networks: nn.ModuleDict,
+        teacher: nn.Module,
+        features: list[Tensor],
+        boxes: list[Tensor],
+        sizes: list[tuple[int, int]],
+    ) -> tuple[list[Tensor], list[Tensor] | None]:
+        """Per image the better boxes and the class probabilities that `networks` give to given boxes (section 4)."""
+        p = self.params
+        return polisher.improved(networks, teacher, features, boxes, sizes, fraction=p.variant_fraction, cells=p.cells)
 
     @torch.no_grad()
     def _targets(
         self, teacher: nn.Module, features: list[Tensor], weak: Batch, strong: Batch, move: Tensor
-    ) -> list[Target]:
-        """Two sets of boxes an image in one target: for the class losses and for the box loss (section 4)."""
+    ) -> tuple[list[Target], list[Candidates]]:
+        """Two sets of boxes an image in one target: for the class losses and for the box loss (section 4).
+
+        Also all that the teacher saw, in the strong view.
+        """
         p = self.params
         seen = found.seen(teacher, features, weak, score_threshold=p.candidate_floor, nms_iou=p.nms_iou, limit=p.limit)
         sure = [c.keep((c.scores > p.initial_score) & box_ops.has_area(c.boxes)) for c in seen]
         boxes = [c.boxes for c in sure]
-        polished, probabilities = boxes, None
-        if p.polish_boxes:
-            slots = self._pooled(teacher, features, boxes)
-            corrected = self._decoded(self.averages["box"](slots), boxes, weak.sizes)
-            polished = list(corrected.split([len(b) for b in boxes]))
-        if p.polish_classes:
-            logits = self.averages["class"](teacher.pooled(features, boxes, p.cells))
-            probabilities = logits.float().softmax(1).split([len(b) for b in boxes])
+        polished, probabilities = self.improve(self.averages, teacher, features, boxes, weak.sizes)
         targets = []
         for i, candidates in enumerate(sure):
             sets = self._sets(candidates, polished[i], None if probabilities is None else probabilities[i])
             parts = [s.moved(move[i], strong.sizes[i]) for s in sets]
             targets.append(_target(*(s.keep(box_ops.has_area(s.boxes)) for s in parts), strong.targets[i].seed))
-        return targets
+        return targets, [c.moved(m, s) for c, m, s in zip(seen, move, strong.sizes, strict=True)]
+
+    def _read(self, strong: Batch) -> list[Target]:
+        """The two sets of the refined table."""
+        sets = zip(found.read(self.for_class, strong), found.read(self.for_box, strong), strong.targets, strict=True)
+        return [_target(*(s.keep(box_ops.has_area(s.boxes)) for s in both), t.seed) for *both, t in sets]
 
     def _sets(
         self, candidates: Candidates, polished: Tensor, probabilities: Tensor | None
@@ -173,17 +198,75 @@ class Method(supervised.Method):
         for_class = Candidates(boxes, labels, candidates.scores, candidates.spread).keep(kept)
         return for_class, Candidates(polished, candidates.labels, candidates.scores, candidates.spread)
 
-    def _pooled(self, teacher: nn.Module, features: list[Tensor], boxes: list[Tensor]) -> Tensor:
-        """(N, 7, F, K, K) features of each box and its variants, grouped image by image.
+    def taught(self) -> tuple[Taught, TrainingParams] | None:
+        p = self.params
+        if not p.polishes or not p.polish_steps:
+            return None
+        assert self.ema is not None
+        return Taught(p, self.classes), TrainingParams(
+            steps=p.polish_steps,
+            labeled_per_step=p.polish_images,
+            unlabeled_per_step=0,
+            optimizer=p.polish_optimizer,
+            ema=self.ema,
+        )
 
-        The reference mixes the slots of several images up (section 8, item 1); here a box keeps its own.
+    def looks_at(self, pseudo: pd.DataFrame, split: pd.DataFrame) -> np.ndarray:
+        """The confident boxes of unlabeled images (section 4, item 2)."""
+        unlabeled = pseudo["image_id"].isin(split.loc[~split["labeled"], "image_id"]).to_numpy()
+        boxes = torch.from_numpy(pseudo[XYXY].to_numpy(np.float32))
+        sure = pseudo["score"].to_numpy(np.float32) > np.float32(self.params.initial_score)
+        return unlabeled & sure & box_ops.has_area(boxes).numpy()
+
+    def refine(self, pseudo: pd.DataFrame, split: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, object]]:
+        """The two sets as a table (section 9); what the networks said of its rows is in it already, if they did.
+
+        x1..y2 are the boxes that the class losses learn, with refined_label; refined_x1..y2 those that the box loss
+        learns, with label.
         """
-        variants = [polishing.variants(b, self.params.variant_fraction).transpose(0, 1).reshape(-1, 4) for b in boxes]
-        return teacher.pooled(features, variants, self.params.cells).unflatten(0, (-1, polishing.SLOTS))
+        p, refined = self.params, supervised.unused(pseudo)
+        sure = self.looks_at(pseudo, split)
+        scores = torch.from_numpy(pseudo["score"].to_numpy(np.float32, copy=True))
+        labels = torch.from_numpy(pseudo["label"].to_numpy(np.int64, copy=True))
+        kept = scores > p.trust_teacher
+        if p.polish_classes and "refined_score" in pseudo:
+            kept, labels = polishing.trusted_sets(
+                scores,
+                labels,
+                torch.from_numpy(refined["refined_score"].to_numpy(np.float32, copy=True)),
+                torch.from_numpy(refined["refined_label"].to_numpy(np.int64, copy=True)),
+                trust_polished=p.trust_polished,
+                trust_teacher=p.trust_teacher,
+            )
+        refined["for_objectness"] = refined["for_class"] = sure & kept.numpy()
+        refined["for_box"] = sure
+        relabeled = refined["for_class"] & (labels.numpy() != refined["label"])
+        refined["refined_label"] = refined["label"].mask(relabeled, labels.numpy()).astype("int32")
+        if p.class_boxes == "polished":
+            refined[XYXY] = refined[REFINED_XYXY]
+        counts = {"for_class": int(refined["for_class"].sum()), "for_box": int(sure.sum())}
+        return refined, {"rows": len(refined), **counts, "relabeled": int(relabeled.sum())}
 
-    def _decoded(self, deltas: Tensor, boxes: list[Tensor], sizes: list[tuple[int, int]]) -> Tensor:
-        parts = deltas.float().split([len(b) for b in boxes])
-        return torch.cat([polishing.decode(d, b, size) for d, b, size in zip(parts, boxes, sizes, strict=True)])
+
+class Taught(Method):
+    """The networks alone, as polish trains them: no student, no unlabeled image."""
+
+    unlabeled_views = ()
+    facts = ("iou_before", "iou_after", "polish_accuracy")  # of the end of the training, for aids.json
+
+    def __init__(self, params: Params, classes: tuple[str, ...]):
+        super().__init__(params.model_copy(update={"teacher": "ema"}), classes, None)
+
+    def decides(self) -> dict[str, object]:
+        """The parameters that the trained networks depend on: thresholds are not among them."""
+        sizes = {"polish_boxes", "polish_classes", "cells", "width", "variant_fraction", "polish_weight"}
+        samples = {"box_copies", "class_copies", "proposals", "positive_iou"}
+        return self.params.model_dump(mode="json", include=sizes | samples)
+
+    def step(
+        self, student: nn.Module, teacher: nn.Module | None, batch: TrainingStep
+    ) -> tuple[supervised.Losses, dict[str, float]]:
+        return self.polishing_losses(teacher, batch)
 
 
 def _target(for_class: Candidates, for_box: Candidates, seed: int | None) -> Target:
@@ -199,10 +282,3 @@ def _target(for_class: Candidates, for_box: Candidates, seed: int | None) -> Tar
         for_box=~first,
         seed=seed,
     )
-
-
-def _iou(boxes: Tensor, wanted: Tensor) -> Tensor:
-    """(N,) IoU of pairs of boxes."""
-    corner, edge = torch.maximum(boxes[:, :2], wanted[:, :2]), torch.minimum(boxes[:, 2:], wanted[:, 2:])
-    shared = (edge - corner).clamp(min=0).prod(1)
-    return shared / (box_ops.area(boxes) + box_ops.area(wanted) - shared).clamp(min=1e-6)

@@ -8,6 +8,7 @@ import pandas as pd
 from pydantic import Field
 from torch import Tensor, nn
 
+from scantling.data.index import XYXY
 from scantling.data.loader import Pool, TrainingStep
 from scantling.ema import EmaParams
 from scantling.methods import MethodParams
@@ -27,7 +28,8 @@ class Method:
     """Losses on the labeled images; no unlabeled image is drawn. A method overrides only what its paper adds.
 
     networks, averages (nn.ModuleDict) are set by the loop before the first step: what `modules` gave, trained by the
-    student's optimizer, and the moving averages of it. Both are saved with the weights.
+    student's optimizer, and the moving averages of it. Both are saved with the weights. `given`, set before that: the
+    state of the networks that polish trained (`taught`); {} if it trained none.
     """
 
     labeled_views: tuple[str, ...] = ("labeled",)
@@ -41,6 +43,7 @@ class Method:
         by_hand = [] if refined is None else refined.loc[refined["source"] == "corrected", "image_id"]
         self.corrected = frozenset(int(i) for i in by_hand)  # images that a person finished: nothing is mined in them
         self.networks, self.averages = nn.ModuleDict(), nn.ModuleDict()
+        self.given: dict[str, Tensor] = {}
         if isinstance(params, Params):
             self.labeled_views = params.views
 
@@ -86,6 +89,15 @@ class Method:
         """
         return pool.labeled, pool.unlabeled
 
+    def taught(self) -> tuple[Any, Any] | None:
+        """A method whose step trains networks on the features of the teacher that labeled, and its TrainingParams: done
+        in polish, before `refine`. None: there are no such networks.
+
+        A method that has some also has `looks_at(pseudo, split)`, which rows they are asked about, and `improve`, what
+        they say of given boxes (see `scantling.polish`).
+        """
+        return None
+
     def refine(self, pseudo: pd.DataFrame, split: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, object]]:
         """The refined labels this method would learn from, and its aids. Supervised training uses none of them."""
         return unused(pseudo), {}
@@ -99,6 +111,7 @@ def view_losses(student: nn.Module, view: Batch, targets: list[Target], **option
 def unused(pseudo: pd.DataFrame) -> pd.DataFrame:
     """Pseudo labels with the columns of refined ones, none of them used by any loss."""
     flags = dict.fromkeys(("for_objectness", "for_class", "for_box", "ignore"), False)
-    return pseudo.assign(source="teacher", refined_score=pseudo["score"], weight=1.0, **flags).astype(
-        {"weight": "float32"}
-    )
+    same = {"refined_label": pseudo["label"], "refined_score": pseudo["score"]}
+    same |= {f"refined_{name}": pseudo[name] for name in XYXY}
+    said = {name: pseudo[name] for name in same if name in pseudo}  # what networks made of it, where some did
+    return pseudo.assign(source="teacher", weight=1.0, **(same | said), **flags).astype({"weight": "float32"})

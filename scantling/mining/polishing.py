@@ -110,7 +110,25 @@ def polished_sets(
     the teacher scores above `trust_teacher` (strict); the network's class is taken where it is trusted and the teacher
     is below that. The box loss learns every polished box with the teacher's label.
     """
-    confidence, polished = probabilities[:, :-1].max(1)
+    return trusted_sets(
+        scores,
+        labels,
+        *probabilities[:, :-1].max(1),
+        trust_polished=trust_polished,
+        trust_teacher=trust_teacher,
+    )
+
+
+def trusted_sets(
+    scores: Tensor,
+    labels: Tensor,
+    confidence: Tensor,
+    polished: Tensor,
+    *,
+    trust_polished: float,
+    trust_teacher: float,
+) -> tuple[Tensor, Tensor]:
+    """`polished_sets` from the class network's best class (N,), `polished`, and how sure it is of it (N,)."""
     trusted = confidence >= trust_polished
     kept = trusted | (scores > trust_teacher)
     return kept, torch.where(trusted & (scores < trust_teacher), polished, labels)

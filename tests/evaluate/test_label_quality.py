@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scantling.evaluate.label_quality import headline, measure, truth_of
+from scantling.evaluate.label_quality import headline, measure, polishing, truth_of
 from scantling.evaluate.params import QualityParams
 from tests.evaluate.made import found, index, refined, split
 
@@ -178,3 +178,19 @@ def test_order_of_rows_does_not_matter(order):
     assert measure(data, table, shuffled, refined(shuffled), PARAMS) == measure(
         data, table, pseudo, refined(pseudo), PARAMS
     )
+
+
+def test_what_polishing_changed() -> None:
+    """Row 1: a cat at half its place is moved onto it. Row 2: a dog called cat is called dog. Row 3 stays."""
+    data = index(boxes((1, 0, A), (1, 1, B), (1, 0, C)), {1: "train"})
+    pseudo = found((1, 0, 0.9, HALF), (1, 0, 0.8, B), (1, 0, 0.7, C))
+    moved = pd.DataFrame([A, B, C], columns=["refined_x1", "refined_y1", "refined_x2", "refined_y2"])
+    table = refined(pseudo, for_class=True, for_box=True, refined_label=[0, 1, 0])
+    quality = measure(data, split(data, kept=[], labeled=[]), pseudo, pd.concat([table, moved], axis=1), PARAMS)
+    box, classes = quality["refined"]["box"], quality["refined"]["class"]
+    assert (box["before"]["all"]["mean_iou"], box["all"]["mean_iou"]) == (0.75, 1.0)
+    assert box["all"]["precision"] == box["before"]["all"]["precision"]  # the box loss learns the teacher's classes
+    assert (classes["before"]["all"]["precision"], classes["all"]["precision"]) == (pytest.approx(2 / 3, abs=1e-6), 1.0)
+    assert "mean IoU 0.750 -> 1.000" in "".join(polishing(quality))
+    same = measure(data, split(data, kept=[], labeled=[]), pseudo, refined(pseudo, for_class=True), PARAMS)
+    assert "before" not in same["refined"]["class"] and polishing(same) == []

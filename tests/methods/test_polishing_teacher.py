@@ -52,7 +52,7 @@ def test_the_networks_learn_and_the_detector_does_not_feel_it(architecture: str)
     optimizer = torch.optim.Adam(one.networks.parameters(), 3e-3)
     first = last = 0.0
     for step in range(25):
-        losses, logged = one._polishing_losses(teacher, view([1, 2], boxes=2))
+        losses, logged = one.polishing_losses(teacher, TrainingStep({"labeled": view([1, 2], boxes=2)}, {}))
         total = torch.stack(list(losses.values())).sum()
         optimizer.zero_grad()
         total.backward()

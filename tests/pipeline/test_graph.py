@@ -111,7 +111,7 @@ EDITS = [
     ("params/splits/images_10.yaml", None, {"split@digits-images_10"}),
     ("params/generate/digits.yaml", None, {"generate@"}),
     ("params/detectors/faster_rcnn_lite.yaml", None, {"burn_in@"}),
-    ("params/training/digits.yaml", "views", {"burn_in@digits-images_10", "retrain@digits-images_10"}),
+    ("params/training/digits.yaml", "views", {f"{s}@digits-images_10" for s in ("burn_in", "polish", "retrain")}),
     ("params/training/digits.yaml", "burn_in", {"burn_in@digits-images_10"}),
     ("params/training/digits_sparse.yaml", "retrain", {"retrain@digits-drop_50"}),
     ("params/methods/co_mining.yaml", None, {"polish@%-co_mining-", "retrain@%-co_mining-"}),
