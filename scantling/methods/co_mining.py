@@ -105,12 +105,7 @@ class Method(supervised.Method):
         """The fusion as a table: which of the frozen detector's boxes the sparse labels do not have (section 11)."""
         p, refined = self.params, supervised.unused(table)
         kept = split[split["box_id"] >= 0]
-        truth = {int(i): g for i, g in kept.groupby("image_id")}
-        sparse = set(split.loc[split["labeled"], "image_id"])
-        fresh = pd.Series(False, index=table.index)
-        for image_id, rows in table.groupby("image_id"):
-            if image_id in sparse:
-                fresh[rows.index] = _fresh_rows(truth.get(int(image_id), kept.iloc[:0]), rows, p.merge_iou)
+        fresh = label_limits.fresh(table, kept, set(split.loc[split["labeled"], "image_id"]), p.merge_iou)
         high, low = self._limits(table, kept, fresh)
         mined = fresh & (table["score"] > high)
         for flag in ("for_objectness", "for_class", "for_box"):
@@ -126,7 +121,3 @@ class Method(supervised.Method):
             low = float("inf") if p.ignore_above is None else p.ignore_above
             return pd.Series(p.mine_score, index=table.index), pd.Series(low, index=table.index)
         return label_limits.rows(table, kept, fresh, len(self.classes), own)
-
-
-def _fresh_rows(truth: pd.DataFrame, rows: pd.DataFrame, iou: float) -> list[bool]:
-    return exchange.is_new(*label_limits.tensors(truth), *label_limits.tensors(rows), iou).tolist()

@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor
 
 from scantling.data.index import XYXY
-from scantling.mining import label_scores
+from scantling.mining import exchange, label_scores
 from scantling.params import Params
 
 
@@ -27,7 +27,7 @@ def rows(
     """For each row the score above which it is mined, and the one above which it is no background.
 
     table  image_id, label, score, x1..y2 of found boxes; kept: image_id, label, x1..y2 of labeled boxes
-    fresh  whether a row repeats no labeled box
+    fresh  which rows may be taken
     """
     found_in = {int(i): group for i, group in table.groupby("image_id")}
     kept = kept.sort_values("image_id", kind="stable")
@@ -44,6 +44,17 @@ def rows(
     )
     labels = table["label"].to_numpy()
     return pd.Series(high.numpy()[labels], index=table.index), pd.Series(low.numpy()[labels], index=table.index)
+
+
+def fresh(table: pd.DataFrame, kept: pd.DataFrame, images: set[int], iou: float) -> pd.Series:
+    """Whether a row lies in one of the images and repeats no labeled box of its class there (IoU over `iou`)."""
+    truth = {int(i): group for i, group in kept.groupby("image_id")}
+    out = pd.Series(False, index=table.index)
+    for image_id, group in table.groupby("image_id"):
+        if image_id in images:
+            known = tensors(truth.get(int(image_id), kept.iloc[:0]))
+            out[group.index] = exchange.is_new(*known, *tensors(group), iou).tolist()
+    return out
 
 
 def tensors(table: pd.DataFrame) -> tuple[Tensor, Tensor]:
