@@ -8,18 +8,18 @@ any label take part in the same way; one in which nothing was found teaches no b
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, Self
 
 import pandas as pd
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from scantling import boxes as box_ops
 from scantling.candidates import FLAGS, Candidates, CandidateTable
 from scantling.data.loader import TrainingStep
 from scantling.methods import MethodParams, supervised
-from scantling.mining import exchange, found
+from scantling.mining import exchange, found, label_limits
 from scantling.target import Batch, Target
 
 
@@ -34,6 +34,13 @@ class Params(MethodParams):
     keep_empty_images: bool = False
     ignore_above: float | None = Field(None, ge=0, le=1)
     unlabeled: bool = False
+    by_labels: label_limits.LabelLimits | None = None
+
+    @model_validator(mode="after")
+    def _offline(self) -> Self:
+        if self.by_labels is not None and self.teacher != "cached":
+            raise ValueError("`by_labels` counts the boxes of all images: it needs `teacher: cached`")
+        return self
 
 
 class Method(supervised.Method):
@@ -121,10 +128,18 @@ class Method(supervised.Method):
         p, refined = self.params, supervised.unused(table)
         seen = split["image_id"] if p.unlabeled else split.loc[split["labeled"], "image_id"]
         fresh = table["image_id"].isin(seen) & exchange.new_rows(table, split, p.merge_iou)
-        mined = fresh & (table["score"] > p.mine_score)
+        high, low = self._limits(table, split[split["box_id"] >= 0], fresh)
+        mined = fresh & (table["score"] > high)
         for flag in ("for_objectness", "for_class", "for_box"):
             refined[flag] = mined
         refined.loc[mined, "source"] = "mined"
-        if p.ignore_above is not None:
-            refined["ignore"] = fresh & ~mined & (table["score"] > p.ignore_above)
+        refined["ignore"] = fresh & ~mined & (table["score"] > low)
         return refined, {"rows": len(refined), "mined": int(mined.sum()), "ignored": int(refined["ignore"].sum())}
+
+    def _limits(self, table: pd.DataFrame, kept: pd.DataFrame, fresh: pd.Series) -> tuple[pd.Series, pd.Series]:
+        """For each row the score from which it is mined, and the one from which it is no background."""
+        p, own = self.params, self.params.by_labels
+        if own is None:
+            low = float("inf") if p.ignore_above is None else p.ignore_above
+            return pd.Series(p.mine_score, index=table.index), pd.Series(low, index=table.index)
+        return label_limits.rows(table, kept, fresh, len(self.classes), own)

@@ -7,18 +7,19 @@ are those of the specification of the released code.
 
 from __future__ import annotations
 
-from typing import Literal
+from dataclasses import replace
+from typing import Literal, Self
 
 import pandas as pd
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from scantling.candidates import FLAGS, Candidates, CandidateTable
 from scantling.data.loader import TrainingStep, Views
 from scantling.methods import MethodParams, supervised
-from scantling.mining import exchange, found
-from scantling.target import Target
+from scantling.mining import exchange, found, label_limits
+from scantling.target import Batch, Target
 
 
 class Params(MethodParams):
@@ -34,6 +35,13 @@ class Params(MethodParams):
     drop_copies: bool
     keep_empty_images: bool
     unlabeled: bool
+    by_labels: label_limits.LabelLimits | None = None
+
+    @model_validator(mode="after")
+    def _offline(self) -> Self:
+        if self.by_labels is not None and self.teacher != "cached":
+            raise ValueError("`by_labels` counts the boxes of all images: it needs `teacher: cached`")
+        return self
 
 
 class Method(supervised.Method):
@@ -50,6 +58,7 @@ class Method(supervised.Method):
         self.unlabeled_views = views if params.unlabeled else ()
         cached = params.teacher == "cached" and refined is not None
         self.table = CandidateTable(refined[refined["for_class"]]) if cached else None
+        self.uncertain = CandidateTable(refined[refined["ignore"]]) if cached and params.by_labels else None
 
     def step(
         self, student: nn.Module, teacher: nn.Module | None, batch: TrainingStep
@@ -88,7 +97,8 @@ class Method(supervised.Method):
             open_ = found.unless(sets[other], view, self.corrected)
             self.scores.add(torch.cat([c.scores for c in open_]), len(open_))
             there = [exchange.moved(f, m, s) for f, m, s in zip(open_, move, view.sizes, strict=True)]
-            targets[name] = [self._target(t, f) for t, f in zip(view.targets, there, strict=True)]
+            truth = view.targets if self.uncertain is None else self._beside_uncertain(view, self.uncertain)
+            targets[name] = [self._target(t, f) for t, f in zip(truth, there, strict=True)]
             mined += sum(len(t) for t in targets[name]) - sum(len(t) for t in view.targets)
         return targets, features, mined / max(2 * len(views["weak"]), 1)
 
@@ -108,6 +118,11 @@ class Method(supervised.Method):
             for name, view in both.items()
         }
 
+    def _beside_uncertain(self, view: Batch, table: CandidateTable) -> list[Target]:
+        """The truth with the boxes that are neither mined nor background (ours, with `by_labels`)."""
+        uncertain = found.unless(found.read(table, view), view, self.corrected)
+        return [replace(t, ignore=torch.cat([t.ignore, u.boxes])) for t, u in zip(view.targets, uncertain, strict=True)]
+
     def _target(self, truth: Target, other: Candidates) -> Target:
         """The sparse labels and the other view's boxes that they do not have; an empty one teaches no background."""
         fresh = exchange.is_new(truth.boxes, truth.labels, other.boxes, other.labels, self.params.merge_iou)
@@ -124,9 +139,15 @@ class Method(supervised.Method):
 
     def refine(self, pseudo: pd.DataFrame, split: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, object]]:
         """The boxes that a frozen teacher would correct with, and add to the sparse labels (section 13)."""
-        refined = supervised.unused(pseudo)
-        seen = split["image_id"] if self.params.unlabeled else split.loc[split["labeled"], "image_id"]
-        sure = pseudo["image_id"].isin(seen) & (pseudo["score"] > self.params.teacher_score)
+        p, refined = self.params, supervised.unused(pseudo)
+        seen = split["image_id"] if p.unlabeled else split.loc[split["labeled"], "image_id"]
+        sure = pseudo["image_id"].isin(seen) & (pseudo["score"] > p.teacher_score)
+        if p.by_labels is not None:
+            fresh = pseudo["image_id"].isin(seen) & exchange.new_rows(pseudo, split, p.merge_iou)
+            kept = split[split["box_id"] >= 0]
+            high, low = label_limits.rows(pseudo, kept, fresh, len(self.classes), p.by_labels)
+            sure = fresh & (pseudo["score"] > high)
+            refined["ignore"] = fresh & ~sure & (pseudo["score"] > low)
         for flag in FLAGS[:3]:
             refined[flag] = sure
         refined.loc[sure, "source"] = "mined"

@@ -1,0 +1,56 @@
+"""Thresholds for a table of found boxes by the scores on labeled boxes: what is mined, and what is no background."""
+
+from __future__ import annotations
+
+import pandas as pd
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from scantling.data.index import XYXY
+from scantling.mining import label_scores
+from scantling.params import Params
+
+
+class LabelLimits(Params):
+    """See mining/label_scores.py: from which score on a box is mined, and from which on it is no background."""
+
+    mine_quantile: float = Field(ge=0, le=1)
+    mine_per_label: float = Field(gt=0)
+    ignore_quantile: float = Field(ge=0, le=1)
+    ignore_per_label: float = Field(gt=0)
+
+
+def rows(
+    table: pd.DataFrame, kept: pd.DataFrame, fresh: pd.Series, classes: int, params: LabelLimits
+) -> tuple[pd.Series, pd.Series]:
+    """For each row the score above which it is mined, and the one above which it is no background.
+
+    table  image_id, label, score, x1..y2 of found boxes; kept: image_id, label, x1..y2 of labeled boxes
+    fresh  which rows may be taken
+    """
+    found_in = {int(i): group for i, group in table.groupby("image_id")}
+    kept = kept.sort_values("image_id", kind="stable")
+    known = [
+        label_scores.on_labels(*tensors(truth), *tensors(found_in.get(int(i), table.iloc[:0])), scores)
+        for i, truth in kept.groupby("image_id")
+        for scores in [_scores(found_in.get(int(i), table.iloc[:0]))]
+    ]
+    of_labels = tensors(kept)[1], torch.cat([torch.zeros(0), *known])
+    others = tensors(table[fresh])[1], _scores(table[fresh])
+    wanted = ((params.mine_quantile, params.mine_per_label), (params.ignore_quantile, params.ignore_per_label))
+    high, low = (
+        label_scores.limits(of_labels, others, classes, quantile=share, per_label=most) for share, most in wanted
+    )
+    labels = table["label"].to_numpy()
+    return pd.Series(high.numpy()[labels], index=table.index), pd.Series(low.numpy()[labels], index=table.index)
+
+
+def tensors(table: pd.DataFrame) -> tuple[Tensor, Tensor]:
+    """Boxes (N, 4) and classes (N,) of a table's rows."""
+    boxes = torch.tensor(table[XYXY].to_numpy("float32")).reshape(-1, 4)
+    return boxes, torch.tensor(table["label"].to_numpy("int64"))
+
+
+def _scores(table: pd.DataFrame) -> Tensor:
+    return torch.tensor(table["score"].to_numpy("float32"))
