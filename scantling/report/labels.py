@@ -17,8 +17,9 @@ Quality = dict[str, Any]
 
 def labelings(members: Sequence[Result]) -> list[Result]:
     """One result for each set of pseudo labels of the burn-in teachers: the methods of a fold and seed share one.
-    Later rounds have labels of their own; they count only where nothing else is there."""
+    Later rounds have labels of their own, and foreign teachers; these count only where nothing else is there."""
     first = [result for result in members if result.run.after is None] or list(members)
+    first = [result for result in first if result.run.teacher is None] or first
     return list({result.run.pseudo_key: result for result in reversed(first)}.values())[::-1]
 
 
