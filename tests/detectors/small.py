@@ -43,6 +43,8 @@ def shrunk_of(name, **sections):
     if has["backbone"].get("finest_stride_px") == 4:  # the small trunk has no such level
         shrunk["anchors"] = {"sizes_px": has["anchors"]["sizes_px"][1:]}
         shrunk["roi"] |= {"level_size_px": 2 * has["roi"]["level_size_px"]}
+    if "count_keep" in has.get("head", {}):  # a running count depends on what was seen before: tested alone
+        shrunk["head"] = {**shrunk.get("head", {}), "count_keep": None}
     shrunk["backbone"] = SMALL_TRUNK
     for section, values in sections.items():
         shrunk[section] = {**shrunk.get(section, {}), **values} if isinstance(values, dict) else values

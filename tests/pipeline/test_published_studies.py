@@ -21,7 +21,13 @@ from tests.pipeline.imports import ROOT
 from workflow import dag, study
 
 STUDIES = sorted((ROOT / "params/studies").glob("*.yaml"))
-SMALL = {"bccd_semi", "bccd_sparse", "demo"}  # of one process; what the others publish was trained on 8 GPUs
+SMALL = {
+    "bccd_semi",
+    "bccd_sparse",
+    "cards_semi",
+    "demo",
+    "own_data",
+}  # of one process; what the others publish was trained on 8 GPUs
 # what a reader fetches, told in docs/data.md, docs/weights.md and params/splits/files/README.md
 FETCHED = ("data/raw/", "data/weights/", "data/generated/", "../shared/", "results/")
 

@@ -77,7 +77,7 @@ def _write_run(results: Path, index: Index, run: Run, rng: np.random.Generator) 
     skill = 0.8 if run.method in BASELINES else 0.95
     found = {role: _found(index, "test", skill, rng) for role in ("student", "teacher")}
     scored = {role: coco.evaluate(index, "test", rows) for role, rows in found.items()}
-    quality = label_quality.measure(index, split, pseudo, refined, QUALITY)
+    quality = _as_older_results_have_it(label_quality.measure(index, split, pseudo, refined, QUALITY))
     rich = run.split.startswith("percent")  # the other splits are results of an older version, without these
     if rich:
         _enrich(quality)
@@ -116,6 +116,14 @@ def _write_run(results: Path, index: Index, run: Run, rng: np.random.Generator) 
     _provenance(
         folder, "evaluate", 2.0, {"params": {"subset": "test", "score_threshold": 0.05, "nms_iou": 0.5, "limit": 100}}
     )
+
+
+def _as_older_results_have_it(quality: dict[str, Any]) -> dict[str, Any]:
+    """Without what later versions measure of labels; some runs get it back by `_enrich`."""
+    parts = {name: quality[name] for name in quality if name not in ("density", "estimate", "changes")}
+    for new in ("sizes", "calibration", "suggested"):
+        parts["pseudo"].pop(new, None)
+    return parts
 
 
 def _enrich(quality: dict[str, Any]) -> None:
