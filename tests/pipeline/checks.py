@@ -90,7 +90,7 @@ class EngineChecks:
             toy.kill(process)
         else:
             os.kill(int(toy.read("work/pid.txt")), signal.SIGKILL)
-            said, _ = process.communicate(timeout=60)
+            said, _ = process.communicate(timeout=240)
             assert process.returncode != 0, said
         toy.flag("slow", False)
         reached = int(toy.read(f"work/toy-a-8-{steps}.txt"))

@@ -191,7 +191,7 @@ class Toy:
         """Both streams of a command; its status must be as said."""
         done = subprocess.run(
             command, cwd=self.folder, env=environment(), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            timeout=240, **options,
+            timeout=600, **options,
         )  # fmt: skip
         assert bool(done.returncode) == fails, f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}"
         return done.stdout
@@ -262,7 +262,7 @@ class Toy:
     def kill(self, process: subprocess.Popen[str]) -> None:
         """SIGKILL for everything an engine started and the engine itself."""
         os.killpg(process.pid, signal.SIGKILL)
-        process.communicate(timeout=60)
+        process.communicate(timeout=240)
         wait_until_gone(process.pid)
 
     def wait_for(self, path: str, text: str) -> None:
