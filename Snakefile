@@ -67,6 +67,7 @@ for stage in STAGES:
 
 rule pages:
     input:
+        rules.all.input,  # else copies that are there would tell Snakemake that no stage before them has to run
         expand(f"{pages.place('{study}')}/summary.csv", study=STUDIES),
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from filecmp import cmp
 from pathlib import Path
 
 from workflow.dag import STATE
@@ -17,10 +18,13 @@ def place(study: str) -> Path:
 
 
 def forget_old(study: str) -> None:
-    """Without its copies the rule runs again: so they go when the report they are of has been written anew."""
-    made, copied = Path("results/report") / study / TABLES[0], place(study) / TABLES[0]
-    if copied.exists() and not (made.exists() and made.stat().st_mtime <= copied.stat().st_mtime):
-        shutil.rmtree(place(study))
+    """Without its copies the rule runs again: so they go when the report they are of has been written anew.
+
+    Times would not tell: a report that DVC took out of its cache may be older than its copy.
+    """
+    pairs = [(Path("results/report") / study / name, place(study) / name) for name in TABLES]
+    if not all(made.exists() and copied.exists() and cmp(made, copied, shallow=False) for made, copied in pairs):
+        shutil.rmtree(place(study), ignore_errors=True)
 
 
 def copy(study: str) -> None:
