@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from scantling.augment.views import ViewParams
 from scantling.corrections import main
 from scantling.data import corrections
 from scantling.data import index as indexes
@@ -122,8 +123,10 @@ def test_an_edit_wins_in_polish_and_retrain(form: str) -> None:
     paths = {"index": Path("results/prepare/mine"), "split": Path("results/split/mine-full-f1")}
     method = MethodParams.load(toy.ROOT / "params/methods/soft_teacher_cached.yaml")
     Path(form).mkdir()
-    pseudo = Path("results/pseudo_label") / made.TEACHER
-    polish(**paths, pseudo=pseudo, corrections=Path("mine.json"), method=method, out=Path(form))
+    pseudo, views = Path("results/pseudo_label") / made.TEACHER, ViewParams.load(toy.ROOT / "params/training/digits.yaml:views")
+    (Path(form) / "teacher.safetensors").touch()  # Soft Teacher trains no networks in polish: nobody looks through it
+    inputs = {"teacher": Path(form), "pseudo": pseudo, "corrections": Path("mine.json")}
+    polish(**paths, **inputs, method=method, views=views, seed=0, out=Path(form))
     refined = pd.read_parquet(Path(form) / "refined.parquet")
     ours = refined[refined["image_id"].isin([0, 5])]
     assert set(ours["source"]) == {"corrected"} and ours["for_class"].all() and len(ours) == 3

@@ -19,5 +19,5 @@ def test_the_second_view_is_aligned_repeatable_and_another_for_another_image() -
     erased = (pair(bright, 7, plain)[1][0] < 50).all(0)
     rows, columns = erased.nonzero().unbind(1)
     share = erased.sum().item() / (erased.numel() / 4)
-    assert 0.005 < share < 0.06  # of the box in the middle; borders are blurred by the resize
+    assert 0.003 < share < 0.06  # of the box in the middle, of 0.01 to 0.05: borders are blurred by the resize
     assert rows.min() >= 15 and rows.max() <= 48 and columns.min() >= 19 and columns.max() <= 60

@@ -116,7 +116,7 @@ def test_what_does_not_fit_is_said(root: Path, one: dict, two: dict, message: st
 
 
 def test_names_that_yaml_takes_for_something_else(root: Path) -> None:
-    (root / "map.yaml").write_text("nut: yes\n")
+    (root / "map.yaml").write_text("nut: true\n")
     with pytest.raises(BadInput, match=r"map\.yaml: `map_classes` gives 'nut' no name but True; write a class, in q"):
         combine(root, {"map_classes": str(root / "map.yaml")}, MAP)
 

@@ -138,7 +138,7 @@ def test_a_damaged_data_set_is_refused_or_read(
             raise AssertionError(f"change {number} of {changed} in {whole}") from error
         shutil.rmtree(whole)
         kept.rename(whole)
-    assert min(seen["refused"], seen["written"]) > DATA_SETS // 50, seen
+    assert min(seen["refused"], seen["written"]) >= max(1, DATA_SETS // 50), seen
 
 
 def encoded(kind: str) -> list[bytes]:

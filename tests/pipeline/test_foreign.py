@@ -22,6 +22,7 @@ from tests.pipeline.toy_project import Toy
 from workflow import dag
 
 SPLIT, RUN = "digits-full-f1", "digits-full-f1-faster_rcnn_lite-digits-soft_teacher_cached_from_another-s0"
+BURN_IN = "digits-full-f1-faster_rcnn_lite-digits-s0"  # the student's start
 ADOPT, POLISH = f"adopt@{SPLIT}-another", f"polish@{RUN}"
 STUDY = {
     "name": "foreign",
@@ -57,7 +58,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Toy:
     toy = Toy(folder)
     toy.git("init", "-q")
     toy.call(sys.executable, "-m", "workflow.study", "params/studies/foreign.yaml")
-    toy.dvc("commit", "-f", "-q", "generate@digits", "prepare@digits", f"split@{SPLIT}")
+    toy.dvc("commit", "-f", "-q", "generate@digits", "prepare@digits", f"split@{SPLIT}", f"burn_in@{BURN_IN}")
     return toy
 
 
@@ -78,7 +79,11 @@ def _results(folder: Path) -> None:
     table(bare, SPLIT_COLUMNS).to_parquet(split / "split.parquet")
     (split / "split.json").write_text("{}")
     (split / "split.html").touch()
-    for made in (place, split):
+    burned = folder / f"results/burn_in/{BURN_IN}"
+    burned.mkdir(parents=True)
+    for name in ("student.safetensors", "teacher.safetensors", "history.tsv"):
+        (burned / name).touch()
+    for made in (place, split, burned):
         (made / "provenance.json").write_text("{}")
     (folder / "data/generated/digits").mkdir(parents=True)
     (folder / "data/generated/digits/any.txt").touch()
@@ -86,7 +91,8 @@ def _results(folder: Path) -> None:
 
 def test_from_a_file_of_detections_to_labels_to_learn_from(project: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
     project.dvc("repro", "-q", "--single-item", ADOPT, POLISH)
-    assert "Nothing to be done" in project.snakemake("-n", POLISH)
+    said = project.snakemake("-n", f".pipeline/done/{POLISH}")
+    assert "Nothing to be done" in said, said
     labels = project.folder / f"results/pseudo_label/{SPLIT}-another"
     pseudo = pd.read_parquet(labels / "pseudo.parquet")
     assert pseudo[["image_id", "label"]].to_numpy().tolist() == [[2, 2], [3, 3]] and pseudo["spread"].isna().all()
