@@ -123,7 +123,8 @@ def test_an_edit_wins_in_polish_and_retrain(form: str) -> None:
     paths = {"index": Path("results/prepare/mine"), "split": Path("results/split/mine-full-f1")}
     method = MethodParams.load(toy.ROOT / "params/methods/soft_teacher_cached.yaml")
     Path(form).mkdir()
-    pseudo, views = Path("results/pseudo_label") / made.TEACHER, ViewParams.load(toy.ROOT / "params/training/digits.yaml:views")
+    pseudo = Path("results/pseudo_label") / made.TEACHER
+    views = ViewParams.load(f"{toy.ROOT}/params/training/digits.yaml:views")
     (Path(form) / "teacher.safetensors").touch()  # Soft Teacher trains no networks in polish: nobody looks through it
     inputs = {"teacher": Path(form), "pseudo": pseudo, "corrections": Path("mine.json")}
     polish(**paths, **inputs, method=method, views=views, seed=0, out=Path(form))
