@@ -58,7 +58,7 @@ class FilesAsReferences(Dataset[tuple[Tensor, dict[str, Tensor]]]):
 
     def __getitem__(self, position: int) -> tuple[Tensor, dict[str, Tensor]]:
         image_id = self.pool.labeled[position]
-        image = tv.pil_to_tensor(Image.open(self.pool.root / self.pool.files[image_id]).convert("RGB"))
+        image = tv.pil_to_tensor(Image.open(self.pool.file(image_id)).convert("RGB"))
         boxes, labels = self.pool.truth(image_id)
         if torch.rand(()) < 0.5:
             image, boxes = image.flip(2), boxes[:, [2, 1, 0, 3]] * torch.tensor([-1, 1, -1, 1])

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from scantling import boxes as box_ops
+from scantling.data.by_image import ByImage
 from scantling.data.index import XYXY
 
 FLAGS = ["for_objectness", "for_class", "for_box", "ignore"]
@@ -48,7 +49,11 @@ class CandidateTable:
     """Candidates by image id, in original pixels, from a pseudo-label or a refined table."""
 
     def __init__(self, table: pd.DataFrame):
-        table = table[table["label"] >= 0].reset_index(drop=True)  # -1: an image corrected to be empty
+        named = (table["label"] >= 0).to_numpy()  # -1: an image corrected to be empty
+        table = table if named.all() else table[named]
+        self._of_image = ByImage(table["image_id"].to_numpy())
+        if self._of_image.order is not None:
+            table = table.iloc[self._of_image.order]
         self._all = Candidates(
             boxes=torch.from_numpy(table[XYXY].to_numpy(np.float32, copy=True)).reshape(-1, 4),
             labels=torch.from_numpy(table["label"].to_numpy(np.int64, copy=True)),
@@ -58,8 +63,8 @@ class CandidateTable:
         if set(FLAGS) <= set(table):
             self._all.weights = torch.from_numpy(table["weight"].to_numpy(np.float32, copy=True))
             self._all.flags = torch.from_numpy(table[FLAGS].to_numpy(bool, copy=True)).reshape(-1, len(FLAGS))
-        self._rows = {int(i): torch.from_numpy(r) for i, r in table.groupby("image_id").indices.items()}
 
     def of(self, image_id: int) -> Candidates:
-        """The candidates of one image; an image without any gives an empty set."""
-        return self._all.keep(self._rows.get(image_id, torch.zeros(0, dtype=torch.int64)))
+        """The candidates of one image, its own copies; an image without any gives an empty set."""
+        rows = self._of_image.sorted(image_id)
+        return self._all.keep(torch.arange(rows.start, rows.stop))

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from scantling import boxes as box_ops
 from scantling import checkpoint, distributed, log, parts, predict, train
 from scantling.augment.views import ViewParams
+from scantling.data.by_image import ByImage
 from scantling.data.index import XYXY
 from scantling.data.loader import Pool
 from scantling.pseudo import REFINED_XYXY
@@ -103,23 +104,25 @@ def refined(
     """
     table = pseudo.assign(refined_label=pseudo["label"], refined_score=pseudo["score"])
     table[REFINED_XYXY] = pseudo[XYXY]
-    positions = {int(i): np.flatnonzero(wanted)[r] for i, r in pseudo[wanted].groupby("image_id").indices.items()}
-    seen = images[images["image_id"].isin(positions)]
-    sizes = zip(seen["height"], seen["width"], strict=True)
-    original = {int(i): (int(h), int(w)) for i, (h, w) in zip(seen["image_id"], sizes, strict=True)}
+    corners = torch.from_numpy(pseudo[XYXY].to_numpy(np.float32))
+    columns: dict[str, np.ndarray] = {}  # those that the networks change
+    positions = np.flatnonzero(wanted)
+    of_image = ByImage(pseudo["image_id"].to_numpy()[positions])
+    seen = images[images["image_id"].isin(of_image.ids)]
+    original = seen[["height", "width"]].to_numpy(np.int64)
     teacher = teacher.to(device).eval()
 
     @torch.inference_mode()
     def tables(chosen: list[range]) -> Iterator[pd.DataFrame]:
         progress = log.Progress("polish", sum(map(len, chosen)), "images")
-        for batch in predict.batches(seen, root, input, BATCH, 0, chosen):
+        for at, batch in zip(chosen, predict.batches(seen, root, input, BATCH, 0, chosen), strict=True):
             batch = batch.to(device)
-            rows = [positions[i] for i in batch.image_ids]
-            corners = [torch.from_numpy(pseudo[XYXY].to_numpy(np.float32)[r]).to(device) for r in rows]
-            boxes = [box_ops.transform(*one) for one in zip(corners, batch.matrices, batch.sizes, strict=True)]
+            rows = [positions[of_image.rows(i)] for i in batch.image_ids]
+            given = [corners[r].to(device) for r in rows]
+            boxes = [box_ops.transform(*one) for one in zip(given, batch.matrices, batch.sizes, strict=True)]
             better, probabilities = improve(teacher, teacher.features(batch.images, batch.sizes), boxes, batch.sizes)
             back = [torch.linalg.inv(m) for m in batch.matrices]
-            limits = [original[i] for i in batch.image_ids]
+            limits = [(height, width) for height, width in original[at.start : at.stop].tolist()]
             placed = [box_ops.transform(*one) for one in zip(better, back, limits, strict=True)]
             found = pd.DataFrame(torch.cat(placed).cpu().numpy(), columns=REFINED_XYXY).assign(row=np.concatenate(rows))
             if probabilities is not None:
@@ -131,9 +134,11 @@ def refined(
     def gather(made: list[pd.DataFrame]) -> pd.DataFrame:
         return pd.concat(made, ignore_index=True) if made else pd.DataFrame(columns=["row"])
 
-    answers = parts.make(parts.batches_of(len(seen), BATCH), keep, tables, gather)
-    for name in answers.columns.drop("row"):
-        values = table[name].to_numpy(copy=True)
-        values[answers["row"].to_numpy(dtype=np.int64)] = answers[name].to_numpy(dtype=values.dtype)
-        table[name] = values
-    return table
+    made = parts.make(parts.batches_of(len(seen), BATCH), keep, tables, gather)
+    if not distributed.is_first():  # the first process reads what all have made
+        return table
+    for answers in made:
+        rows = answers["row"].to_numpy(dtype=np.int64)
+        for name in answers.columns.drop("row"):
+            columns.setdefault(name, table[name].to_numpy(copy=True))[rows] = answers[name]
+    return table.assign(**columns)

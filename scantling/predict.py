@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from scantling import agreement, log, parts, pseudo
+from scantling import agreement, distributed, log, parts, pseudo
 from scantling.augment import second_view, views
 from scantling.data import images
 from scantling.data.loader import collate
@@ -21,27 +22,29 @@ from scantling.target import Batch, Detections, Target
 
 DETECTION_COLUMNS = ["image_id", "label", "score", "x1", "y1", "x2", "y2"]
 
-
 Sample = tuple[Tensor, Tensor, Target]
 
 
 class _RawDataset(Dataset[list[Sample]]):
-    """Each image at the detector's test size, nothing random; `paired`: and its second view."""
+    """Each image at the detector's test size, nothing random; `paired`: and its second view.
+
+    Columns stay columns: lists of a million names would be copied by every worker that looks at them.
+    """
 
     def __init__(self, root: Path, table: pd.DataFrame, size: InputParams, paired: bool):
-        self.root, self.files, self.ids = root, table["file_name"].tolist(), table["image_id"].astype(int).tolist()
+        self.root, self.files, self.ids = root, table["file_name"].array, table["image_id"].to_numpy(np.int64)
         sides = {"short_px": (size.short_px, size.short_px), "long_px": size.long_px}
         self.view = views.View.model_validate(sides if size.exact_px is None else {"exact_px": size.exact_px})
         self.paired = paired
 
     def __len__(self) -> int:
-        return len(self.files)
+        return len(self.ids)
 
     def __getitem__(self, position: int) -> list[Sample]:  # type: ignore[override]
         image = images.decode(self.root / self.files[position])
         made = [views.make(image, self.view, views.seeded(0))]
         if self.paired:
-            made = list(second_view.pair(image, self.ids[position], self.view))
+            made = list(second_view.pair(image, int(self.ids[position]), self.view))
         return [(*one, Target.empty()) for one in made]
 
 
@@ -71,17 +74,20 @@ def _views(
     dataset = _RawDataset(root, table, input, paired)
     wanted = parts.batches_of(len(table), batch_size) if chosen is None else chosen
     loader = DataLoader(
-        dataset, batch_sampler=[list(b) for b in wanted], num_workers=workers, collate_fn=lambda samples: samples
-    )
+        dataset, batch_sampler=wanted, num_workers=workers, collate_fn=lambda samples: samples  # type: ignore[arg-type]
+    )  # fmt: skip
     for rows, samples in zip(wanted, loader, strict=True):
-        yield [collate(list(one), [dataset.ids[row] for row in rows]) for one in zip(*samples, strict=True)]
+        ids = dataset.ids[rows.start : rows.stop].tolist()
+        yield [collate(list(one), ids) for one in zip(*samples, strict=True)]
 
 
 Found = tuple[list[Detections], list[Tensor]]
+Label = Callable[[list[Tensor], Batch, dict[str, Any]], Found]
+Tables = Callable[[list[range]], Iterator[pd.DataFrame]]
 
 
-def _run(
-    label: Callable[[list[Tensor], Batch, dict[str, Any]], Found],
+def _tables(
+    label: Label,
     detector: nn.Module,
     table: pd.DataFrame,
     root: Path,
@@ -90,30 +96,38 @@ def _run(
     workers: int,
     device: str,
     what: str,
-    keep: Path | None,
-) -> pd.DataFrame:
-    sizes = zip(table["height"], table["width"], strict=True)
-    original = {int(i): (int(h), int(w)) for i, (h, w) in zip(table["image_id"], sizes, strict=True)}
+) -> Tables:
+    """What makes the table of each of the batches it is given, one batch in memory at a time."""
+    sizes = table[["height", "width"]].to_numpy(np.int64)
     detector = detector.to(device).eval()
     paired = getattr(detector, "second_view_at_test", False)
 
     @torch.inference_mode()
     def tables(chosen: list[range]) -> Iterator[pd.DataFrame]:
         progress = log.Progress(what, sum(map(len, chosen)), "images")
-        for seen in _views(table, root, input, batch_size, workers, chosen, paired):
-            batch, *others = [one.to(device) for one in seen]
+        seen = _views(table, root, input, batch_size, workers, chosen, paired)
+        for rows, views_of in zip(chosen, seen, strict=True):
+            batch, *others = [one.to(device) for one in views_of]
             features, *second = [detector.features(one.images, one.sizes) for one in (batch, *others)]
             found, spreads = label(features, batch, {"others": second[0]} if second else {})
             progress.advance(len(batch), f"boxes {sum(map(len, found)) / len(batch):.1f}/image")
-            yield pseudo.gather(
-                [
-                    pseudo.rows(image_id, found[i], spreads[i], torch.linalg.inv(batch.matrices[i]), original[image_id])
-                    for i, image_id in enumerate(batch.image_ids)
-                ]
-            )
+            original = [(height, width) for height, width in sizes[rows.start : rows.stop].tolist()]
+            yield pseudo.gather([pseudo.rows(batch, found, spreads, original)])
 
-    wanted = parts.batches_of(len(table), batch_size)
-    return pseudo.gather(list(tables(wanted))) if keep is None else parts.make(wanted, keep, tables, pseudo.gather)
+    return tables
+
+
+def _sorted(table: pd.DataFrame) -> pd.DataFrame:
+    """By image id, so that parts one after the other are in the order of the table that they make."""
+    return table if table["image_id"].is_monotonic_increasing else table.sort_values("image_id", kind="stable")
+
+
+def _joined(rows: int, batch_size: int, tables: Tables, keep: Path | None) -> pd.DataFrame:
+    batches = parts.batches_of(rows, batch_size)
+    if keep is None:
+        return pseudo.gather(list(tables(batches)))
+    made = parts.make(batches, keep, tables, pseudo.gather)
+    return pseudo.gather(list(made) if distributed.is_first() else [])
 
 
 def predict(
@@ -133,17 +147,18 @@ def predict(
     """Detections of the images in `table` (image_id, file_name, width, height): image_id, label, score, x1..y2.
 
     `input` is the detector's test size (short_px, long_px); boxes are in original pixels. `keep`: a folder for what is
-    done, from which a killed run goes on and through which several processes share the work; None: neither.
+    done, from which a killed run goes on and through which several processes share the work: the first of them gets
+    the table, the others an empty one; None: neither.
     """
-
+    table = _sorted(table)
     asked = {"score_threshold": score_threshold, "nms_iou": nms_iou, "limit": limit}
 
     def label(features: list[Tensor], batch: Batch, more: dict[str, Any]) -> Found:
         found = detector.detect(features, batch.sizes, **asked, **more)
         return found, [torch.full_like(one.scores, float("nan")) for one in found]
 
-    made = _run(label, detector, table, root, input, batch_size, workers, device, "detect", keep)
-    return made[DETECTION_COLUMNS]
+    tables = _tables(label, detector, table, root, input, batch_size, workers, device, "detect")
+    return _joined(len(table), batch_size, tables, keep)[DETECTION_COLUMNS]
 
 
 def pseudo_labels(
@@ -157,7 +172,30 @@ def pseudo_labels(
     keep: Path | None = None,
 ) -> pd.DataFrame:
     """The pseudo-label table of a teacher over the images in `table`, box spread included. `keep`: see `predict`."""
+    table = _sorted(table)
+    tables = _labels(detector, table, root, input, params, device)
+    return _joined(len(table), params.batch_size, tables, keep)
 
+
+def pseudo_parts(
+    detector: nn.Module,
+    table: pd.DataFrame,
+    root: Path,
+    *,
+    input: InputParams,
+    params: PseudoLabelParams,
+    device: str,
+    keep: Path,
+) -> parts.Parts:
+    """`pseudo_labels` as its parts, for tables that no process should hold as a whole."""
+    table = _sorted(table)
+    tables = _labels(detector, table, root, input, params, device)
+    return parts.make(parts.batches_of(len(table), params.batch_size), keep, tables, pseudo.gather)
+
+
+def _labels(
+    detector: nn.Module, table: pd.DataFrame, root: Path, input: InputParams, params: PseudoLabelParams, device: str
+) -> Tables:
     p = params
     asked = {"score_threshold": p.score_floor, "nms_iou": p.nms_iou, "limit": p.limit}
 
@@ -180,4 +218,4 @@ def pseudo_labels(
         )
         return found, spreads
 
-    return _run(label, detector, table, root, input, params.batch_size, params.workers, device, "label", keep)
+    return _tables(label, detector, table, root, input, p.batch_size, p.workers, device, "label")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,7 +14,7 @@ from scantling import boxes as box_ops
 from scantling.augment import views
 from scantling.data.index import XYXY, table
 from scantling.params import Params
-from scantling.target import Detections, Target
+from scantling.target import Batch, Detections, Target
 
 COLUMNS = {
     "image_id": "int64", "label": "int32", "score": "float32",
@@ -86,11 +84,27 @@ def target_generators(targets: Sequence[Target]) -> list[torch.Generator] | None
     return None if None in seeds else [torch.Generator().manual_seed(s) for s in seeds]
 
 
-def rows(image_id: int, found: Detections, spread: Tensor, to_original: Tensor, size: tuple[int, int]) -> pd.DataFrame:
-    """Detections of one view as table rows in original pixels, clipped to the original (height, width)."""
-    boxes = box_ops.transform(found.boxes, to_original, size).cpu().numpy()
-    columns = {"image_id": image_id, "label": found.labels.cpu().numpy(), "score": found.scores.cpu().numpy()}
-    return pd.DataFrame({**columns, **dict(zip(XYXY, boxes.T, strict=True)), "spread": spread.cpu().numpy()})
+def rows(
+    batch: Batch, found: Sequence[Detections], spreads: Sequence[Tensor], sizes: Sequence[tuple[int, int]]
+) -> pd.DataFrame:
+    """What was found in the views of a batch, and its spread, as table rows in original pixels.
+
+    sizes: (height, width) of each original, to which boxes are clipped.
+    """
+    back = [torch.linalg.inv(matrix) for matrix in batch.matrices]
+    placed = [box_ops.transform(one.boxes, *where) for one, *where in zip(found, back, sizes, strict=True)]
+    counts = [len(one) for one in found]
+    label, score = (torch.cat([getattr(one, name) for one in found]) for name in ("labels", "scores"))
+    columns = dict(zip(XYXY, torch.cat(placed).cpu().numpy().T, strict=True))
+    return pd.DataFrame(
+        {
+            "image_id": np.repeat(np.array(batch.image_ids, np.int64), counts),
+            "label": label.cpu().numpy(),
+            "score": score.cpu().numpy(),
+            **columns,
+            "spread": torch.cat(list(spreads)).cpu().numpy(),
+        }
+    )
 
 
 def gather(parts: list[pd.DataFrame]) -> pd.DataFrame:
@@ -105,49 +119,3 @@ def best(found: pd.DataFrame, score_floor: float, limit: int) -> pd.DataFrame:
     """The table of what another model found, as a teacher of ours writes it: above the floor, the best of an image."""
     ordered = gather([found[found["score"] > score_floor]])
     return ordered.groupby("image_id", sort=False).head(limit).reset_index(drop=True)
-
-
-def save(
-    folder: Path,
-    found: pd.DataFrame,
-    images: int,
-    classes: Sequence[str],
-    held_out: pd.DataFrame,
-    subset: str | None,
-    held_out_images: int,
-    facts: dict[str, object] | None = None,
-) -> None:
-    """Write pseudo.parquet, held_out.parquet and summary.json, which has the counts of both and `facts`.
-
-    found, held_out   tables of COLUMNS, of `images` images of the split and of `held_out_images` of `subset`
-    """
-    found.to_parquet(folder / "pseudo.parquet", index=False)
-    held_out.to_parquet(folder / "held_out.parquet", index=False)
-    grid = [round(0.1 * n, 1) for n in range(1, 10)]
-    summary = summarize(found, images, classes, grid)
-    summary["held_out"] = {"subset": subset, "images": held_out_images, "boxes": len(held_out)}
-    (folder / "summary.json").write_text(json.dumps(summary | (facts or {}), indent=1))
-
-
-def load_held_out(folder: Path) -> tuple[str, pd.DataFrame] | None:
-    """The held-out subset and what the teacher found there; None where it labeled no such image, or nothing says so."""
-    summary = folder / "summary.json"
-    held_out = json.loads(summary.read_text()).get("held_out", {}) if summary.is_file() else {}
-    if not held_out.get("images"):
-        return None
-    return held_out["subset"], pd.read_parquet(folder / "held_out.parquet")
-
-
-def summarize(
-    pseudo: pd.DataFrame, images: int, classes: Sequence[str], thresholds: Sequence[float]
-) -> dict[str, object]:
-    """Boxes an image and per class over a grid of thresholds."""
-    grid = []
-    for threshold in thresholds:
-        kept = pseudo[pseudo["score"] > threshold]
-        counts = np.bincount(kept["label"], minlength=len(classes))
-        per_class = dict(zip(classes, (int(n) for n in counts), strict=True))
-        grid.append(
-            {"threshold": threshold, "boxes_per_image": round(len(kept) / max(images, 1), 4), "boxes": per_class}
-        )
-    return {"images": images, "boxes": len(pseudo), "thresholds": grid}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 
 from scantling import log
@@ -34,19 +35,21 @@ def largest_images(pool: Pool, params: ViewParams, training: TrainingParams) -> 
     """
     view = largest_views(params).labeled
 
-    def size(image_id: int) -> tuple[int, int]:
+    def size(file: tuple[int, int]) -> tuple[int, int]:
         if view.exact_px is not None:
             return view.exact_px
         assert view.short_px is not None and view.long_px is not None
-        return geometry.resized(pool.sizes[image_id], view.short_px[0], view.long_px)
+        return geometry.resized(file, view.short_px[0], view.long_px)
 
     def chosen(ids: list[int], count: int) -> list[int]:
         if not ids:
             return []
-        sizes = {i: size(i) for i in ids}
-        order = sorted(ids, key=lambda i: (sizes[i][0] * sizes[i][1], len(pool.truth(i)[0])), reverse=True)
+        files, which = np.unique(pool.sizes[pool.places(ids)], axis=0, return_inverse=True)
+        sizes = np.array([size((height, width)) for height, width in files.tolist()])[which.reshape(-1)]
+        boxes = pool.of_image.counts(np.array(ids, np.int64))
+        order = [ids[i] for i in np.lexsort((-boxes, -sizes.prod(axis=1)))[:count]]
         if not training.group_by_aspect:
-            extreme = [max(ids, key=lambda i: sizes[i][0]), max(ids, key=lambda i: sizes[i][1])]
+            extreme = [ids[i] for i in sizes.argmax(axis=0)]  # the highest, the widest
             order = list(dict.fromkeys(extreme + order))
         return (order * (count // len(order) + 1))[:count]
 

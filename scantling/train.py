@@ -77,8 +77,7 @@ def run(
         _rehearse(state, whole, pool, views, params, seed, device)
     state.load(work, device)
 
-    labeled_boxes = sum(len(pool.labels.get(i, ())) for i in pool.labeled) / max(len(pool.labeled), 1)
-    guard = guards.Guard(method, labeled_boxes, device)
+    guard = guards.Guard(method, pool.boxes_per_labeled(), device)
     check = FiniteCheck(work, 1 if torch.device(device).type == "cpu" else params.log_every_steps)
     progress = log.Progress(what, params.steps, "steps", done=state.step)
     started, images = time.monotonic(), 0
@@ -185,7 +184,7 @@ def _remaining(
             seed=torch_seed(seed, start) if start else seed,
             sampling=params.sampling,
             groups=params.sampling_groups,
-            wide=pool.wide if params.group_by_aspect else None,
+            wide=pool.wide() if params.group_by_aspect else None,
         )
         whole = chain(repeat(sampler.StepImages([], []), start), stream)  # steps are counted from the beginning
         end = min(start + every, params.steps)

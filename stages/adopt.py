@@ -10,7 +10,7 @@ writes  pseudo.parquet     its boxes on the images of the split, in original pix
 
 from pathlib import Path
 
-from scantling import log, pseudo
+from scantling import log, pseudo, pseudo_files
 from scantling.data import foreign as foreign_labels
 from scantling.data import index as tables
 from scantling.data import split as splits
@@ -28,7 +28,7 @@ def adopt(
     here, seen = (found[found["image_id"].isin(ids)].reset_index(drop=True) for ids in (wanted, held_out))
     # a file without any detection there says nothing of these images: the model was not run on them
     subset, images = (params.held_out, len(held_out)) if len(seen) else (None, 0)
-    pseudo.save(out, here, len(wanted), data.classes, seen, subset, images, {"foreign": facts})
+    pseudo_files.save(out, [here], len(wanted), data.classes, [seen], subset, images, {"foreign": facts})
     dropped = ", ".join(f"{facts[k]} {k}" for k in ("other_images", "other_classes", "without_area") if facts[k])
     log.line(
         f"{foreign.file}: {facts['detections']} detections, {len(here)} kept on {here['image_id'].nunique()} of "

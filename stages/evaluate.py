@@ -39,7 +39,7 @@ from scantling.distributed import is_first
 from scantling.evaluate import below, facts, label_quality
 from scantling.evaluate.params import EvaluateParams
 from scantling.predict import predict
-from scantling.pseudo import load_held_out
+from scantling.pseudo_files import load_held_out
 from scantling.stage import device, run
 
 

@@ -28,6 +28,7 @@ from scantling.data import corrections as corrected
 from scantling.data import index as tables
 from scantling.data import split as splits
 from scantling.data.loader import Pool
+from scantling.distributed import is_first
 from scantling.methods import supervised
 from scantling.stage import device, digest, run
 
@@ -62,6 +63,8 @@ def polish(
             "seed": seed,
         }
         found, trained, facts = _networks(maker, data, known, found, labels, weights, views, seed, decides)
+    if not is_first():  # the others have trained and asked the networks with it
+        return
     checkpoint.save_polishing(out / "polishing.safetensors", trained, teacher=digest(weights), facts=facts)
     refined, aids = maker.refine(found, labels)
     refined = corrected.replaced(refined, by_hand)

@@ -5,14 +5,16 @@ reads   --index, --split   images.parquet, data.json, split.parquet
 writes  pseudo.parquet     every box above a low floor, original pixels, with score and box spread
         held_out.parquet   the same, without spread, of a labeled subset: to estimate how good the labels are
         summary.json       boxes an image and class over a grid of thresholds; which subset was held out
-Thresholds of use belong to the methods: changing one never runs the teacher again. A killed run goes on where it was.
+Thresholds of use belong to the methods: changing one never runs the teacher again. A killed run goes on where it was;
+of several processes each labels its share, and the first one writes.
 """
 
 from pathlib import Path
 
-from scantling import checkpoint, predict, pseudo, work
+from scantling import checkpoint, predict, pseudo, pseudo_files, work
 from scantling.data import index as tables
 from scantling.data import split as splits
+from scantling.distributed import is_first
 from scantling.stage import device, run
 
 
@@ -29,20 +31,14 @@ def pseudo_label(index: Path, split: Path, teacher: Path, params: pseudo.PseudoL
         params=params,
     )
     size, at = header["detector"].input, device()
-    found = predict.pseudo_labels(
-        detector, wanted, data.root, input=size, params=params, device=at, keep=keep / "split"
-    )
+    found = predict.pseudo_parts(detector, wanted, data.root, input=size, params=params, device=at, keep=keep / "split")
     held_out = data.images[data.images["subset"] == params.held_out]
-    seen = predict.pseudo_labels(
-        detector,
-        held_out,
-        data.root,
-        input=size,
-        params=params.model_copy(update={"jitter_times": 0}),
-        device=at,
-        keep=keep / "held_out",
+    plain = params.model_copy(update={"jitter_times": 0})
+    seen = predict.pseudo_parts(
+        detector, held_out, data.root, input=size, params=plain, device=at, keep=keep / "held_out"
     )
-    pseudo.save(out, found, len(wanted), data.classes, seen, params.held_out, len(held_out))
+    if is_first():  # the others have made their parts
+        pseudo_files.save(out, found, len(wanted), data.classes, seen, params.held_out, len(held_out))
     work.finished(keep)
 
 

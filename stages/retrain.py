@@ -59,17 +59,21 @@ def retrain(
     made, _ = checkpoint.load_weights(teacher / "teacher.safetensors", classes=data.classes)
     # a later round that starts from the burn-in again starts its average there, too
     average = made if start == teacher else copy.deepcopy(student)
-    labels = pd.read_parquet(refined / "refined.parquet")
+    # only a method that learns from the table has all of it in memory
+    some = None if method.teacher == "cached" else [("source", "==", "corrected")]
+    labels = pd.read_parquet(refined / "refined.parquet", filters=some)
     maker = methods.create(method, data.classes, labels)
     maker.given = _networks(refined / "polishing.safetensors", teacher / "teacher.safetensors")
     labeler = {"ema": average, "student": None, "frozen": copy.deepcopy(made), "cached": None}[method.teacher]
     seen = corrections.seen(splits.load(split), labels)
+    pool = Pool.of(data.root, data.images, seen, keep_empty=maker.keep_empty_images)
+    del labels, seen  # from here on the method and the pool have what they need of them
     trained = train.run(
         student=student,
         average=average,
         labeler=labeler,
         method=maker,
-        pool=Pool.of(data.root, data.images, seen, keep_empty=maker.keep_empty_images),
+        pool=pool,
         views=views,
         params=training,
         seed=seed + 1,  # other draws than burn-in's

@@ -6,7 +6,7 @@ from unittest import mock
 import numpy as np
 import pandas as pd
 
-from scantling import detectors, predict, pseudo
+from scantling import detectors, predict, pseudo, pseudo_files
 from scantling.candidates import CandidateTable
 from scantling.pseudo import PseudoLabelParams
 from tests import tiny, toy
@@ -50,14 +50,16 @@ def test_no_image_and_no_box_give_an_empty_table(tmp_path: Path) -> None:
     empty = pseudo.gather([])
     assert len(empty) == 0 and empty.columns.tolist() == list(pseudo.COLUMNS)
     assert len(CandidateTable(empty).of(3)) == 0
-    summary = pseudo.summarize(empty, 0, ("a",), [0.5])
-    assert summary["thresholds"] == [{"threshold": 0.5, "boxes_per_image": 0.0, "boxes": {"a": 0}}]
+    (nothing,) = pseudo_files.Counts(("a",), [0.5]).summary(0)["thresholds"]
+    assert nothing == {"threshold": 0.5, "boxes_per_image": 0.0, "boxes": {"a": 0}}
 
 
 def test_summary_counts_above_each_threshold() -> None:
     row = {"image_id": 1, "x1": 0, "y1": 0, "x2": 1, "y2": 1, "spread": 0}
     table = pd.DataFrame([{**row, "label": 0, "score": 0.4}, {**row, "label": 1, "score": 0.8}])
-    grid = pseudo.summarize(table, 2, ("a", "b"), [0.3, 0.5])["thresholds"]
+    counts = pseudo_files.Counts(("a", "b"), [0.3, 0.5])
+    assert [len(part) for part in counts.seeing([table[:1], table[1:]])] == [1, 1]
+    grid = counts.summary(2)["thresholds"]
     assert [g["boxes"] for g in grid] == [{"a": 1, "b": 1}, {"a": 0, "b": 1}]
     assert [g["boxes_per_image"] for g in grid] == [1.0, 0.5]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from scantling import checkpoint, pseudo
+from scantling import checkpoint, pseudo, pseudo_files
 from scantling.data import index as indexes
 from scantling.data.index import BOX_COLUMNS, IMAGE_COLUMNS, Index, table
 from scantling.stage import run as run_stage
@@ -20,8 +20,8 @@ def rows(*scores: float) -> pd.DataFrame:
 
 
 def test_what_is_saved_is_read_again(tmp_path: Path) -> None:
-    pseudo.save(tmp_path, rows(0.9), 3, ("a",), rows(0.8, 0.7), "val", 5, {"more": 1})
-    subset, found = pseudo.load_held_out(tmp_path)
+    pseudo_files.save(tmp_path, [rows(0.9)], 3, ("a",), [rows(0.8), rows(0.7)], "val", 5, {"more": 1})
+    subset, found = pseudo_files.load_held_out(tmp_path)
     assert subset == "val" and found.equals(rows(0.8, 0.7))
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert (summary["images"], summary["boxes"], summary["more"]) == (3, 1, 1)
@@ -29,12 +29,12 @@ def test_what_is_saved_is_read_again(tmp_path: Path) -> None:
 
 
 def test_images_without_any_box_are_an_answer_and_no_images_are_none(tmp_path: Path) -> None:
-    pseudo.save(tmp_path, rows(), 3, ("a",), rows(), "val", 5)
-    assert len(pseudo.load_held_out(tmp_path)[1]) == 0
-    pseudo.save(tmp_path, rows(), 3, ("a",), rows(), "val", 0)
-    assert pseudo.load_held_out(tmp_path) is None
+    pseudo_files.save(tmp_path, [rows()], 3, ("a",), [], "val", 5)
+    assert len(pseudo_files.load_held_out(tmp_path)[1]) == 0
+    pseudo_files.save(tmp_path, [rows()], 3, ("a",), [], "val", 0)
+    assert pseudo_files.load_held_out(tmp_path) is None
     (tmp_path / "summary.json").unlink()
-    assert pseudo.load_held_out(tmp_path) is None
+    assert pseudo_files.load_held_out(tmp_path) is None
 
 
 @pytest.mark.parametrize("held_out", ["val", "null"])

@@ -5,10 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
 
 from scantling import rehearsal, train
+from scantling.data.index import XYXY
 from scantling.data.loader import TrainingStep
 from scantling.methods import supervised
 from scantling.stage import BadInput
@@ -17,7 +19,10 @@ from tests import tiny, toy
 
 def test_the_largest_images_and_of_each_kind_the_most() -> None:
     sizes = {1: (64, 80), 2: (640, 480), 3: (300, 900), 4: (480, 640), 5: (100, 100), 6: (50, 100)}
-    pool = toy.Pool(Path("."), {}, sizes, set(), [1, 2, 3, 4], [5, 6], {}, {})
+    images = [{"image_id": i, "file_name": f"{i}.png", "height": h, "width": w} for i, (h, w) in sizes.items()]
+    nothing = {"box_id": -1, "label": -1, **dict.fromkeys(XYXY, float("nan"))}
+    split = pd.DataFrame([{"image_id": i, "labeled": i < 5, **nothing} for i in sizes])
+    pool = toy.Pool.of(Path("."), pd.DataFrame(images), split, keep_empty=True)
     params = toy.training(1, labeled_per_step=3, unlabeled_per_step=4)
     (found,) = rehearsal.largest_images(pool, toy.VIEWS, params)
     assert set(found.labeled[:2]) == {2, 3}, "the highest and the widest in one batch"

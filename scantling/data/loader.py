@@ -20,11 +20,13 @@ from scantling.augment import batched, views
 from scantling.augment.plan import Plan
 from scantling.augment.views import ViewParams
 from scantling.data import images, sampler
+from scantling.data.by_image import ByImage
 from scantling.data.index import XYXY
 from scantling.target import Batch, Target
 
 Views = dict[str, Batch]  # by view name: labeled, weak, strong, raw
 ViewsOn = Literal["workers", "device"]
+HEIGHT_WIDTH = ["height", "width"]
 
 
 @dataclass(frozen=True)
@@ -64,45 +66,67 @@ class TrainingStep:
 
 @dataclass(frozen=True)
 class Pool:
-    """The training images of a split: ids, files, sizes, and the boxes that may be seen."""
+    """The training images of a split: ids, files, sizes, and the boxes that may be seen.
+
+    Columns and not a million small objects: what a process holds is the bytes of the values, and the loader's workers
+    share them.
+    """
 
     root: Path
-    files: dict[int, str]
-    sizes: dict[int, tuple[int, int]]  # image id -> (height, width) of the file
-    wide: set[int]
+    ids: np.ndarray  # (N,) int64, ascending
+    files: pd.api.extensions.ExtensionArray  # (N,) below root
+    sizes: np.ndarray  # (N, 2) int64, height and width of the file
     labeled: list[int]
     unlabeled: list[int]
-    boxes: dict[int, Tensor]  # image id -> (N, 4) float32, original pixels
-    labels: dict[int, Tensor]  # image id -> (N,) int64
+    boxes: Tensor  # (M, 4) float32, original pixels, sorted by image
+    labels: Tensor  # (M,) int64
+    of_image: ByImage  # which of the boxes are whose
 
     @classmethod
     def of(cls, root: Path, images_table: pd.DataFrame, split: pd.DataFrame, *, keep_empty: bool) -> Pool:
         """`split` as written by the split stage. keep_empty=False drops labeled images without a kept box."""
-        seen = images_table[images_table["image_id"].isin(split["image_id"])]
+        seen = images_table.loc[
+            images_table["image_id"].isin(split["image_id"]), ["image_id", "file_name", *HEIGHT_WIDTH]
+        ]
+        seen = seen.sort_values("image_id")
         kept = split[split["box_id"] >= 0]
-        coordinates = torch.from_numpy(kept[XYXY].to_numpy(np.float32, copy=True))
-        classes = torch.from_numpy(kept["label"].to_numpy(np.int64, copy=True))
-        rows = {int(i): torch.from_numpy(r) for i, r in kept.reset_index(drop=True).groupby("image_id").indices.items()}
-        boxes = {i: coordinates[r] for i, r in rows.items()}
-        labels = {i: classes[r] for i, r in rows.items()}
-        labeled = sorted(int(i) for i in split.loc[split["labeled"], "image_id"].unique())
+        of_image = ByImage(kept["image_id"].to_numpy())
+        if of_image.order is not None:
+            kept = kept.iloc[of_image.order]
+        labeled = np.unique(split.loc[split["labeled"], "image_id"])
+        if not keep_empty:
+            labeled = labeled[of_image.counts(labeled) > 0]
         return cls(
             root=root,
-            files=dict(zip(seen["image_id"].astype(int), seen["file_name"], strict=True)),
-            sizes=dict(zip(seen["image_id"].astype(int), zip(seen["height"], seen["width"], strict=True), strict=True)),
-            wide=set(seen.loc[seen["width"] > seen["height"], "image_id"].astype(int)),
-            labeled=[i for i in labeled if keep_empty or i in boxes],
-            unlabeled=sorted(int(i) for i in split.loc[~split["labeled"], "image_id"].unique()),
-            boxes=boxes,
-            labels=labels,
+            ids=seen["image_id"].to_numpy(np.int64),
+            files=seen["file_name"].array,
+            sizes=seen[HEIGHT_WIDTH].to_numpy(np.int64),
+            labeled=labeled.tolist(),
+            unlabeled=np.unique(split.loc[~split["labeled"], "image_id"]).tolist(),
+            boxes=torch.from_numpy(kept[XYXY].to_numpy(np.float32, copy=True)),
+            labels=torch.from_numpy(kept["label"].to_numpy(np.int64, copy=True)),
+            of_image=of_image,
         )
+
+    def places(self, image_ids: Sequence[int]) -> np.ndarray:
+        """Where images are in `ids`, `files` and `sizes`."""
+        return np.searchsorted(self.ids, image_ids)
+
+    def file(self, image_id: int) -> Path:
+        return self.root / self.files[int(np.searchsorted(self.ids, image_id))]
 
     def truth(self, image_id: int) -> tuple[Tensor, Tensor]:
         """The boxes (N, 4) and labels (N,) of an image that training may see."""
-        return (
-            self.boxes.get(image_id, torch.zeros((0, 4))),
-            self.labels.get(image_id, torch.zeros(0, dtype=torch.int64)),
-        )
+        rows = self.of_image.sorted(image_id)
+        return self.boxes[rows], self.labels[rows]
+
+    def wide(self) -> np.ndarray:
+        """Ids of the images that are wider than high, ascending."""
+        return self.ids[self.sizes[:, 1] > self.sizes[:, 0]]
+
+    def boxes_per_labeled(self) -> float:
+        """Boxes that a labeled image has in the mean."""
+        return int(self.of_image.counts(np.array(self.labeled, np.int64)).sum()) / max(len(self.labeled), 1)
 
 
 def seen_boxes(
@@ -144,7 +168,7 @@ class _ViewDataset(Dataset[tuple[Request, Any]]):
         self.views_on = views_on
 
     def __getitem__(self, request: Request) -> tuple[Request, Any]:  # type: ignore[override]
-        image = images.decode(self.pool.root / self.pool.files[request.image_id])
+        image = images.decode(self.pool.file(request.image_id))
         size, boxes = (image.shape[1], image.shape[2]), self.pool.truth(request.image_id)[0]
         names, seed = self.wanted[request.kind], (self.seed, request.step, request.position, request.image_id)
         plans = views.plans(self.params, names, size, seed, boxes)

@@ -30,18 +30,18 @@ def part(items: range, number: int, parts: int) -> range:
 class Queue:
     """Items in random order, each once a pass; a new permutation whenever it runs short."""
 
-    def __init__(self, items: Sequence[int], rng: np.random.Generator):
-        self.items, self.rng, self.order = list(items), rng, list[int]()
+    def __init__(self, items: Sequence[int] | np.ndarray, rng: np.random.Generator):
+        self.items, self.rng = np.asarray(items, dtype=np.int64), rng
+        self.order, self.next = self.items[:0], 0
 
     def take(self, count: int) -> list[int]:
         """The next `count` items, without repeats inside a pass; [] from an empty pool."""
         taken: list[int] = []
-        while self.items and len(taken) < count:
-            if not self.order:
-                self.order = [self.items[i] for i in self.rng.permutation(len(self.items))]
-            missing = count - len(taken)
-            taken += self.order[:missing]
-            self.order = self.order[missing:]
+        while len(self.items) and len(taken) < count:
+            if self.next == len(self.order):
+                self.order, self.next = self.items[self.rng.permutation(len(self.items))], 0
+            fresh = self.order[self.next : self.next + count - len(taken)].tolist()
+            taken, self.next = taken + fresh, self.next + len(fresh)
         return taken
 
 
@@ -60,7 +60,7 @@ def steps(
     seed: int,
     sampling: Sampling = "fixed",
     groups: int = 1,
-    wide: set[int] | None = None,
+    wide: np.ndarray | None = None,
 ) -> Iterator[StepImages]:
     """An endless stream of steps, the same whatever number of processes shares it.
 
@@ -70,16 +70,18 @@ def steps(
     proportion to their number, so that little is padded. A kind missing in a shape comes from the other one.
     """
     rng = np.random.default_rng(np.random.SeedSequence([seed, 0x5A3]))
-    shapes = [set(labeled) | set(unlabeled)]
+    pools = [np.asarray(ids, dtype=np.int64) for ids in (labeled, unlabeled)]
+    shapes = [np.union1d(*pools)]
     if wide is not None:
-        shapes = [g for g in (shapes[0] & wide, shapes[0] - wide) if g] or shapes
-    share = np.array([len(g) for g in shapes]) / max(1, sum(len(g) for g in shapes))
+        kinds = np.isin(shapes[0], wide)
+        shapes = [ids for ids in (shapes[0][kinds], shapes[0][~kinds]) if len(ids)] or shapes
+    share = np.array([len(ids) for ids in shapes]) / max(1, sum(map(len, shapes)))
 
-    def queues(pool: Sequence[int]) -> list[Queue]:
-        found = [Queue([i for i in pool if i in g], rng) for g in shapes]
-        return [q if q.items else max(found, key=lambda other: len(other.items)) for q in found]
+    def queues(pool: np.ndarray) -> list[Queue]:
+        found = [Queue(pool[np.isin(pool, ids)], rng) for ids in shapes]
+        return [q if len(q.items) else max(found, key=lambda other: len(other.items)) for q in found]
 
-    labeled_queues, unlabeled_queues = queues(labeled), queues(unlabeled)
+    labeled_queues, unlabeled_queues = (queues(pool) for pool in pools)
     batch = labeled_per_step + unlabeled_per_step
     while True:
         shape = int(rng.choice(len(shapes), p=share)) if len(shapes) > 1 else 0

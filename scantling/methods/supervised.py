@@ -42,7 +42,7 @@ class Method:
     mines_labeled = False  # whether pseudo boxes are looked for in labeled images, which lack some of their boxes
 
     def __init__(self, params: MethodParams, classes: tuple[str, ...], refined: pd.DataFrame | None):
-        self.params, self.classes, self.refined = params, classes, refined
+        self.params, self.classes = params, classes
         by_hand = [] if refined is None else refined.loc[refined["source"] == "corrected", "image_id"]
         self.corrected = frozenset(int(i) for i in by_hand)  # images that a person finished: nothing is mined in them
         self.networks, self.averages = nn.ModuleDict(), nn.ModuleDict()

@@ -15,6 +15,7 @@ from torchvision.ops import batched_nms
 
 from scantling import boxes as box_ops
 from scantling.candidates import Candidates
+from scantling.data.by_image import ByImage
 from scantling.data.index import XYXY
 
 
@@ -37,15 +38,15 @@ def is_new(truth: Tensor, truth_labels: Tensor, boxes: Tensor, labels: Tensor, i
 
 def new_rows(table: pd.DataFrame, split: pd.DataFrame, iou: float) -> np.ndarray:
     """(N,) bool, `is_new` for the rows of a table of boxes against the boxes that a split kept of their images."""
-    truth = {int(i): rows for i, rows in split[split["box_id"] >= 0].groupby("image_id")}
-    fresh = np.ones(len(table), dtype=bool)
-    for image_id, rows in table.groupby("image_id").indices.items():
-        if int(image_id) in truth:
-            known, seen = (
-                (torch.tensor(t[XYXY].to_numpy("float32")), torch.tensor(t["label"].to_numpy("int64")))
-                for t in (truth[int(image_id)], table.iloc[rows])
-            )
-            fresh[rows] = is_new(*known, *seen, iou).numpy()
+    kept, fresh = split[split["box_id"] >= 0], np.ones(len(table), dtype=bool)
+    of_truth, of_table = (ByImage(rows["image_id"].to_numpy()) for rows in (kept, table))
+    truth, found = (
+        (torch.from_numpy(rows[XYXY].to_numpy("float32")), torch.from_numpy(rows["label"].to_numpy("int64")))
+        for rows in (kept, table)
+    )
+    for image_id in np.intersect1d(of_truth.ids, of_table.ids).tolist():
+        known, seen = of_truth.rows(image_id), of_table.rows(image_id)
+        fresh[seen] = is_new(*(column[known] for column in truth), *(column[seen] for column in found), iou).numpy()
     return fresh
 
 

@@ -22,7 +22,7 @@ def test_any_size_gives_full_steps(
     labeled: int, unlabeled: int, per_step: int, extra: int, by_probability: bool, grouped: bool, seed: int
 ) -> None:
     pools = list(range(labeled)), list(range(100, 100 + unlabeled))
-    wide = {i for i in [*pools[0], *pools[1]] if i % 3 == 0} if grouped else None
+    wide = np.array([i for i in [*pools[0], *pools[1]] if i % 3 == 0]) if grouped else None
     stream = sampler.steps(
         *pools, labeled_per_step=per_step, unlabeled_per_step=extra, seed=seed, wide=wide,
         sampling="by_probability" if by_probability else "fixed",

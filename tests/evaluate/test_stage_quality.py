@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from scantling import pseudo
+from scantling import pseudo, pseudo_files
 from scantling.data.index import table
 from scantling.evaluate.params import EvaluateParams
 from stages.evaluate import _quality
@@ -22,7 +22,7 @@ def folders(tmp_path_factory) -> tuple[Path, ...]:
     results, run = synthetic.write(folder, plan), list(plan.runs.values())[-1]
     made, refined, before = results / "pseudo_label" / run.burn_in_key, results / "polish" / run.key, folder / "before"
     rows = table(pd.read_parquet(made / "pseudo.parquet"), pseudo.COLUMNS)
-    pseudo.save(made, rows, 12, synthetic.CLASSES, rows[:3].assign(image_id=13), "test", 8)
+    pseudo_files.save(made, [rows], 12, synthetic.CLASSES, [rows[:3].assign(image_id=13)], "test", 8)
     labels = pd.read_parquet(refined / "refined.parquet")
     before.mkdir()
     labels.drop(index=labels.index[labels["for_class"]][:2]).to_parquet(before / "refined.parquet")

@@ -175,8 +175,7 @@ def test_no_pseudo_label_survives(file: Path, detector: str, tmp_path: Path) -> 
 @on_each
 def test_one_class(file: Path, detector: str, tmp_path: Path) -> None:
     pool = toy.pool(tmp_path)
-    for labels in pool.labels.values():
-        labels.zero_()
+    pool.labels.zero_()
     method = method_of(file, ("square",))
     step(method, detector, batch_of(pool, method), ("square",))
 

@@ -113,7 +113,7 @@ def test_rare_classes_are_drawn_more_often_and_the_pool_survives_a_kill(
     assert one.drawn(pool, 0, 100) == (pool.labeled, pool.unlabeled)
     first, second, *rest = pool.unlabeled
     one.seen = {first: ([1], [0.5]), second: ([], [])}
-    pool.labels.update({i: torch.tensor([0]) for i in pool.labeled})  # no labeled bar: it is rare
+    pool.labels.zero_()  # no labeled bar: it is rare
     _, unlabeled = one.drawn(pool, 100, 100)
     assert unlabeled.count(first) > 1 and unlabeled.count(second) == 1 and set(rest) <= set(unlabeled)
     again = method(pair[0], labeled_repeat=None, rarity=1.0)
