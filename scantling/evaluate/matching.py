@@ -12,7 +12,7 @@ import pandas as pd
 
 from scantling.data.index import XYXY
 
-PAIRS_AT_ONCE = 2_000_000  # bounds the memory of one pass, about 200 MB
+PAIRS_AT_ONCE = 2_000_000  # bounds the memory of one pass, 200 to 300 MB
 
 
 def match(
@@ -28,12 +28,13 @@ def match(
     place[order] = np.arange(len(found))
     sequence = np.lexsort((t, -iou, place[p]))
     taken, overlap = np.full(len(found), -1, dtype=np.int64), np.full(len(found), np.nan)
-    free = np.ones(len(truth), dtype=bool).tolist()
-    done = np.zeros(len(found), dtype=bool).tolist()
-    for i, j, value in zip(*(column[sequence].tolist() for column in (p, t, iou)), strict=True):
-        if free[j] and not done[i]:
-            free[j], done[i] = False, True
-            taken[i], overlap[i] = j, value
+    used, done = bytearray(len(truth)), bytearray(len(found))
+    for start in range(0, len(sequence), PAIRS_AT_ONCE):
+        some = sequence[start : start + PAIRS_AT_ONCE]
+        for i, j, value in zip(*(column[some].tolist() for column in (p, t, iou)), strict=True):
+            if not used[j] and not done[i]:
+                used[j] = done[i] = True
+                taken[i], overlap[i] = j, value
     return taken, overlap
 
 
@@ -44,16 +45,17 @@ def overlaps(
 
     over  "union": IoU; "found": intersection over the area of the found box, COCO's rule for crowd regions
     """
-    parts = [_overlaps_of(found, truth, p, t, threshold, over) for p, t in _pairs(found, truth)]
+    corners = found[XYXY].to_numpy(), truth[XYXY].to_numpy()
+    parts = [_overlaps_of(*corners, p, t, threshold, over) for p, t in _pairs(found, truth)]
     empty = (np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
     p, t, iou = (np.concatenate(column) for column in zip(*parts, strict=True)) if parts else empty
     return p, t, iou
 
 
 def _overlaps_of(
-    found: pd.DataFrame, truth: pd.DataFrame, p: np.ndarray, t: np.ndarray, threshold: float, over: str
+    found: np.ndarray, truth: np.ndarray, p: np.ndarray, t: np.ndarray, threshold: float, over: str
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    a, b = found[XYXY].to_numpy(np.float64)[p], truth[XYXY].to_numpy(np.float64)[t]
+    a, b = found[p].astype(np.float64), truth[t].astype(np.float64)
     sides = np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2])
     shared = sides.clip(0).prod(axis=1)
     area, other = (a[:, 2:] - a[:, :2]).prod(axis=1), (b[:, 2:] - b[:, :2]).prod(axis=1)
