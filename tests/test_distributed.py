@@ -94,6 +94,23 @@ def test_two_processes_are_one_with_twice_the_batch(tmp_path: Path) -> None:
     assert sorted(p.name for p in two.parent.glob(".out*")) == []
 
 
+def test_two_processes_after_a_kill_write_the_bytes_of_one(tmp_path: Path) -> None:
+    """The first of them dies in the middle; what both had done stays, and one alone makes the rest."""
+    one = tmp_path / "one/out"
+    one.mkdir(parents=True)
+    two_processes.labels(tmp_path / "one", one)
+    two = tmp_path / "two"
+    ended, said = both(two_processes.stage, two_processes.options("killed_labels", two), two)
+    assert ended[1] == -9, said
+    left = len(list((two / "parts").glob("*.parquet")))
+    assert 0 < left < 6
+    ended, said = both(two_processes.stage, two_processes.options("labels", two), two)
+    assert ended == [0, 0], said
+    assert f"goes on: {left} of 6 parts are there" in said[0]
+    assert (one / "labels.parquet").read_bytes() == (two / "out/labels.parquet").read_bytes()
+    assert json.loads((two / "out/labels.json").read_text())["world"] == 2
+
+
 def test_a_dying_process_ends_the_others_with_its_error(tmp_path: Path) -> None:
     started = time.monotonic()
     folder = tmp_path / "two"

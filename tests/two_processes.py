@@ -13,11 +13,12 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 from safetensors.torch import save_file
 
-from scantling import distributed, methods, predict, train
+from scantling import distributed, methods, parts, predict, train
 from scantling.augment.views import ViewParams
 from scantling.methods import supervised
 from scantling.pseudo import PseudoLabelParams
@@ -86,9 +87,24 @@ def labels(folder: Path, out: Path) -> None:
         tiny.detector("faster_rcnn"), images, folder, input=tiny.params("faster_rcnn").input, params=params,
         device="cpu", keep=folder / "parts",
     )  # fmt: skip
+    assert len(found) if distributed.is_first() else not len(found)
     found.to_parquet(out / "labels.parquet", index=False)
     summary = {"world": distributed.world(), "parts": len(list((folder / "parts").iterdir()))}
     (out / "labels.json").write_text(json.dumps(summary))
+
+
+def killed_labels(folder: Path, out: Path) -> None:
+    """As `labels`; the second process is killed as it writes its second part."""
+    write, written = parts._write, []
+
+    def last(*arguments: Any) -> str:
+        written.append(arguments)
+        if len(written) == 2 and distributed.rank() == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return write(*arguments)
+
+    with mock.patch.object(parts, "_write", last):
+        labels(folder, out)
 
 
 def dying(folder: Path, out: Path) -> None:
@@ -128,7 +144,7 @@ def asked_to_end(folder: Path, out: Path) -> None:
     save_file({k: v.contiguous() for k, v in trained.student.state_dict().items()}, out / "student.safetensors")
 
 
-CASES = {"equal": equal, "dying": dying, "asked_to_end": asked_to_end}
+CASES = {"equal": equal, "labels": labels, "killed_labels": killed_labels, "dying": dying, "asked_to_end": asked_to_end}
 
 
 def stage(case: str, folder: Path, out: Path) -> None:
