@@ -1,13 +1,14 @@
 """Time, peak memory and disk of every stage at growing numbers of images, each stage in a process of its own.
 
-    python benchmarks/scale.py [--images 1000 ...] [--processes 1] [--work FOLDER]
+    python benchmarks/scale.py [--images 1000 ...] [--processes 1] [--without-detector] [--work FOLDER]
 
 Of each number of images nine tenths are for training and one tenth is for the test; the images are PNG files of 32 x 32
 pixels with a few rectangles. The teacher is a Faster R-CNN as small as its parameters allow, with random weights, which
 finds 10 boxes in every image; it labels all training images, and as student and teacher of `evaluate` all test images.
 `retrain` takes two steps: what is measured there is reading the labels. With --processes above 1, pseudo_label,
-polish and evaluate run under torchrun, and memory is that of the largest process. 200,000 images need 1.5 GB below
---work, removed at the end.
+polish and evaluate run under torchrun, and memory is that of the largest process. --without-detector labels and
+evaluates with one that costs nothing (benchmarks/without_detector.py): time is then that of everything around it.
+200,000 images need 1.5 GB below --work, removed at the end.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from prepare import ROOT, Cost, cost
 PX, BOXES, FOUND = 32, 4, 10  # side of an image, true boxes and found boxes of an image
 CLASSES = ("circle", "square", "bar", "cross")
 SHARED = ("pseudo_label", "polish", "evaluate")  # stages whose images several processes deal among them
+ASKING = ("pseudo_label", "evaluate")  # stages in which the detector costs most
 
 
 def write_set(folder: Path, images: int) -> None:
@@ -112,7 +114,7 @@ def stages() -> dict[str, list[str]]:
     }  # fmt: skip
 
 
-def measure(images: int, processes: int, folder: Path) -> dict[str, Cost]:
+def measure(images: int, processes: int, with_detector: bool, folder: Path) -> dict[str, Cost]:
     """What each stage costs; prints a line for each."""
     for target, arguments in ((write_set, (folder, images)), (write_models, (folder,))):
         # in processes of their own: the peak of a new one begins with the memory of the one that starts it
@@ -126,7 +128,11 @@ def measure(images: int, processes: int, folder: Path) -> dict[str, Cost]:
         command = [sys.executable]
         if processes > 1 and name in SHARED:
             command += ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-        paid[name] = cost([*command, ROOT / f"stages/{name}.py", *words], folder)
+        if with_detector or name not in ASKING:
+            command += [f"{ROOT}/stages/{name}.py"]
+        else:
+            command += [f"{ROOT}/benchmarks/without_detector.py", name]
+        paid[name] = cost([*command, *words], folder)
         out = folder / words[-1]
         size = sum(file.stat().st_size for file in out.iterdir() if file.is_file()) / 1e6
         print(f"{images:,} images, {name}: {paid[name]}, {size:.1f} MB written", flush=True)
@@ -138,11 +144,12 @@ def main() -> None:
     parser.add_argument("--images", type=int, nargs="+", default=[1000])
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--work", type=Path, help="existing folder with room; the system's temporary one if not given")
+    parser.add_argument("--without-detector", action="store_true")
     options = parser.parse_args()
     paid = {}
     for images in options.images:
         with tempfile.TemporaryDirectory(prefix="scantling-", dir=options.work) as temporary:
-            paid[images] = measure(images, options.processes, Path(temporary))
+            paid[images] = measure(images, options.processes, not options.without_detector, Path(temporary))
     print(table(paid), end="")
 
 
