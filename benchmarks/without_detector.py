@@ -17,8 +17,6 @@ from unittest import mock
 import torch
 from torch import Tensor, nn
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
 from scantling import checkpoint, stage
 from scantling.target import Detections
 
