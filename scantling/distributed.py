@@ -17,10 +17,13 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 # How long a process waits for the others before it gives up. A process that DIES ends the job at once: torchrun ends
-# the others. Long, because the others also wait while the first one writes or evaluates.
+# the others.
 WAIT = timedelta(seconds=int(os.environ.get("SCANTLING_WAIT_S", "1800")))
+# How long it waits at the end of a job's common work, while the first one writes and measures: large tables take long.
+PATIENCE = max(timedelta(days=1), WAIT)
 
 _control: Any = None  # a gloo group for decisions of the hosts, which need no GPU; None: this process is alone
+_patient: Any = None  # the same processes, for barriers
 
 
 def launched() -> bool:
@@ -30,7 +33,7 @@ def launched() -> bool:
 
 def start(device: str) -> None:
     """Meet the other processes, if there are any: NCCL on GPUs, gloo on CPUs."""
-    global _control
+    global _control, _patient
     if not launched() or _control is not None:
         return
     import torch
@@ -41,16 +44,17 @@ def start(device: str) -> None:
         torch.cuda.set_device(device)
     dist.init_process_group("nccl" if on_gpu else "gloo", timeout=WAIT)
     _control = dist.new_group(backend="gloo", timeout=WAIT)
+    _patient = dist.new_group(backend="gloo", timeout=PATIENCE)
 
 
 def finish() -> None:
     """Leave the group, after the last common call."""
-    global _control
+    global _control, _patient
     if _control is not None:
         import torch.distributed as dist
 
         dist.destroy_process_group()
-        _control = None
+        _control = _patient = None
 
 
 def world() -> int:
@@ -94,11 +98,11 @@ def deserted(error: Exception) -> bool:
 
 
 def barrier() -> None:
-    """Wait until all processes are here."""
+    """Wait until all processes are here, be it hours: the first one may be writing."""
     if _control is not None:
         import torch.distributed as dist
 
-        dist.barrier(group=_control)
+        dist.barrier(group=_patient)
 
 
 def lowest(value: int) -> int:

@@ -111,6 +111,12 @@ def test_two_processes_after_a_kill_write_the_bytes_of_one(tmp_path: Path) -> No
     assert json.loads((two / "out/labels.json").read_text())["world"] == 2
 
 
+def test_the_others_wait_for_the_first_one_to_write(tmp_path: Path) -> None:
+    ended, said = both(two_processes.stage, two_processes.options("long_writing", tmp_path), tmp_path)
+    assert ended == [0, 0], said
+    assert (tmp_path / "out/written").exists()
+
+
 def test_a_dying_process_ends_the_others_with_its_error(tmp_path: Path) -> None:
     started = time.monotonic()
     folder = tmp_path / "two"

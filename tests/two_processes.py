@@ -11,11 +11,13 @@ import os
 import signal
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import torch
+import torch.distributed as dist
 from safetensors.torch import save_file
 
 from scantling import distributed, methods, parts, predict, train
@@ -107,6 +109,15 @@ def killed_labels(folder: Path, out: Path) -> None:
         labels(folder, out)
 
 
+def long_writing(folder: Path, out: Path) -> None:
+    """The first process writes for longer than the others wait for a common step."""
+    distributed._control = dist.new_group(backend="gloo", timeout=timedelta(seconds=2))
+    distributed.lowest(1)
+    if distributed.is_first():
+        time.sleep(3)
+        (out / "written").touch()
+
+
 def dying(folder: Path, out: Path) -> None:
     """The second process fails in the middle of a step while the first one waits for its gradients."""
 
@@ -144,7 +155,14 @@ def asked_to_end(folder: Path, out: Path) -> None:
     save_file({k: v.contiguous() for k, v in trained.student.state_dict().items()}, out / "student.safetensors")
 
 
-CASES = {"equal": equal, "labels": labels, "killed_labels": killed_labels, "dying": dying, "asked_to_end": asked_to_end}
+CASES = {
+    "equal": equal,
+    "labels": labels,
+    "killed_labels": killed_labels,
+    "long_writing": long_writing,
+    "dying": dying,
+    "asked_to_end": asked_to_end,
+}
 
 
 def stage(case: str, folder: Path, out: Path) -> None:

@@ -12,10 +12,11 @@ from typing import Literal
 import pandas as pd
 
 from scantling.data.index import Index
-from scantling.evaluate import coco, lvis, voc
+from scantling.evaluate import coco, fast, lvis, voc
 from scantling.stage import BadInput
 
 Metric = Literal["coco", "voc", "lvis"]
+LARGE = 2_000_000  # detections; pycocotools keeps each as a dictionary (docs/scale.md)
 VOC_CLASSES = frozenset(
     "aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person pottedplant sheep "
     "sofa train tvmonitor".split()
@@ -51,7 +52,8 @@ def chosen(index: Index, wanted: tuple[Literal["coco", "voc", "lvis", "auto"], .
 
 def measure(index: Index, subset: str, detections: pd.DataFrame, metrics: tuple[Metric, ...]) -> Measured:
     """Everything `metrics` asks of one model. detections: as in coco.evaluate; no row is legal."""
-    base = coco.evaluate(index, subset, detections)
+    engine = coco if len(detections) <= LARGE else fast  # the same numbers to the last bit
+    base = engine.evaluate(index, subset, detections)
     numbers: dict[Metric, dict[str, float | None]] = {"coco": base.numbers}
     per_class = base.per_class
     if "voc" in metrics:

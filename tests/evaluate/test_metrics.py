@@ -86,3 +86,14 @@ def test_nothing_found_and_nothing_to_find():
     assert {value for numbers in result.numbers.values() for value in numbers.values()} == {None}
     assert result.per_class[["AP_area", "AP_lvis"]].isna().all(axis=None)
     assert result.per_class["frequency"].tolist() == ["", ""]  # data that names none
+
+
+def test_many_detections_get_the_same_numbers(monkeypatch):
+    rows = found(*ROWS)
+    few = metrics.measure(small(), "test", rows, ("coco",))
+    monkeypatch.setattr(metrics, "LARGE", 0)
+    with monkeypatch.context() as without:
+        without.setattr(coco, "evaluate", None)  # pycocotools is not asked
+        many = metrics.measure(small(), "test", rows, ("coco",))
+    assert many.numbers == few.numbers
+    pd.testing.assert_frame_equal(many.per_class, few.per_class)
