@@ -18,7 +18,7 @@ import json
 import multiprocessing
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -114,15 +114,19 @@ def stages() -> dict[str, list[str]]:
     }  # fmt: skip
 
 
+def apart(target: Callable[..., None], *arguments: object) -> None:
+    """In a process of its own: the peak of a new process begins with the memory of the one that starts it."""
+    writer = multiprocessing.get_context("spawn").Process(target=target, args=arguments)
+    writer.start()
+    writer.join()
+    if writer.exitcode:
+        sys.exit(f"{target.__name__} failed")
+
+
 def measure(images: int, processes: int, with_detector: bool, folder: Path) -> dict[str, Cost]:
     """What each stage costs; prints a line for each."""
-    for target, arguments in ((write_set, (folder, images)), (write_models, (folder,))):
-        # in processes of their own: the peak of a new one begins with the memory of the one that starts it
-        writer = multiprocessing.get_context("spawn").Process(target=target, args=arguments)
-        writer.start()
-        writer.join()
-        if writer.exitcode:
-            sys.exit(f"{target.__name__} failed")
+    apart(write_set, folder, images)
+    apart(write_models, folder)
     paid = {}
     for name, words in stages().items():
         command = [sys.executable]

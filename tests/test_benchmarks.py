@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import re
@@ -9,21 +10,30 @@ import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+from unittest import mock
 
+import pandas as pd
 import pytest
 
+from scantling import checkpoint, stage
 from scantling.data import coco_file
 
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.fixture(scope="module")
-def coco_size() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("coco_size", ROOT / "benchmarks/coco_size.py")
+def loaded(name: str) -> ModuleType:
+    """A benchmark as a module; those beside it can be imported by it."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / f"benchmarks/{name}.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    with mock.patch.object(sys, "path", [str(ROOT / "benchmarks"), *sys.path]):
+        spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def coco_size() -> ModuleType:
+    return loaded("coco_size")
 
 
 def test_generated_coco_files_are_as_large_as_the_official_ones(coco_size: ModuleType, tmp_path: Path) -> None:
@@ -117,3 +127,43 @@ def test_the_fast_engine_against_pycocotools() -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("50 images, 367 boxes, 5,000 detections\n")
     assert re.search(r"twelve numbers equal: True; pycocotools over the fast engine: \d+\.\d", done.stdout)
+
+
+def in_process(command: list[object], folder: Path) -> object:
+    """A stage's command without the seconds that a process of its own takes to start."""
+    words = [str(word) for word in command[1:]]
+    without = words[0].endswith("without_detector.py")
+    name = words[1] if without else Path(words[0]).stem
+    module = importlib.import_module(f"stages.{name}")
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(contextlib.chdir(folder))
+        if without:
+            load = loaded("without_detector").load
+            target = module if hasattr(module, "load_weights") else checkpoint
+            stack.enter_context(mock.patch.object(target, "load_weights", load))
+        stage.run(getattr(module, name), words[2 if without else 1 :])
+    return loaded("prepare").Cost(1.0, 1.0, 1.0)
+
+
+@pytest.mark.parametrize("with_detector", [True, False])
+def test_the_benchmark_of_scale_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, with_detector: bool
+) -> None:
+    monkeypatch.setenv("SCANTLING_DEVICE", "cpu")
+    scale = loaded("scale")
+    monkeypatch.setattr(scale, "cost", in_process)
+    monkeypatch.setattr(scale, "apart", lambda target, *arguments: target(*arguments))
+    paid = scale.measure(20, 1, with_detector, tmp_path)
+    assert list(paid) == ["prepare", "split", "pseudo_label", "polish", "retrain", "evaluate"]
+    pseudo = pd.read_parquet(tmp_path / "pseudo/pseudo.parquet")
+    assert pseudo["image_id"].nunique() == 18 and len(pseudo) == 18 * scale.FOUND
+    assert "20 images, evaluate: 1.0 s (processor 1.0 s), 1 MiB" in capsys.readouterr().out
+    assert scale.table({20: paid, 40: paid}).splitlines()[3] == "pseudo_label | 1 | 1"
+
+
+def test_the_benchmark_of_tables_runs(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    tables = loaded("tables")
+    tables.make(tmp_path, 3000)
+    for step in tables.STEPS:
+        assert tables.take(step, tmp_path) is not None
+    assert tables.memory("VmHWM") >= tables.memory("VmRSS") > 10

@@ -7,7 +7,7 @@ that nobody checked in its image can be neither right nor wrong: these are disca
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from scantling.data.index import XYXY
 from scantling.evaluate.matching import match, overlaps
 from scantling.evaluate.truth import Truth
 
+ROWS_AT_ONCE = 2_000_000  # labels; of images with more than that, as many as they have
 SIZES = ("small", "medium", "large")
 BOUNDS = (32.0**2, 96.0**2)  # px^2, COCO's (cocodataset.org, detection evaluation); the bound itself is the larger size
 
@@ -47,7 +48,31 @@ class Judged:
 
 
 def judge(truth: Truth, rows: pd.DataFrame, scores: np.ndarray, iou_threshold: float) -> Judged:
-    """Labels (image_id, label, corners) of images of `truth` against it; the best score takes its box first."""
+    """Labels (image_id, label, corners) of images of `truth` against it; the best score takes its box first.
+
+    No image knows of another one, so many rows are judged in portions of whole images: what is added to the memory of
+    the tables is the result and the work on one portion.
+    """
+    ids = rows["image_id"].to_numpy()
+    if len(rows) <= ROWS_AT_ONCE:
+        return _judge(truth, rows, scores, iou_threshold)
+    order = np.argsort(ids, kind="stable")
+    ids = ids[order]
+    starts = np.unique(np.searchsorted(ids, ids[::ROWS_AT_ONCE]))
+    made = [
+        _judge(truth.between(ids[part[0]], ids[part[-1]]), rows.iloc[order[part]], scores[order[part]], iou_threshold)
+        for part in np.split(np.arange(len(ids)), starts[1:])
+    ]
+    back = np.argsort(order)
+
+    def whole(parts: list[np.ndarray]) -> np.ndarray:
+        return np.concatenate(parts)[back]
+
+    columns = {f.name: whole([getattr(one, f.name) for one in made]) for f in fields(Judged) if f.name != "discarded"}
+    return Judged(**columns, discarded={k: whole([one.discarded[k] for one in made]) for k in made[0].discarded})
+
+
+def _judge(truth: Truth, rows: pd.DataFrame, scores: np.ndarray, iou_threshold: float) -> Judged:
     rows = rows.reset_index(drop=True)
     scores = np.asarray(scores, dtype=np.float32)  # compared as float32: a stored 0.7 is not below 0.7
     repeats = _touches(rows, truth.kept, iou_threshold)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -28,6 +28,12 @@ class Truth:
     crowd: pd.DataFrame
     unknown: np.ndarray
     image_labels: pd.DataFrame
+
+    def between(self, first: int, last: int) -> Truth:
+        """The boxes of the images with ids from `first` to `last`, both included; `images` and `unknown` stay."""
+        tables = ("hidden", "kept", "difficult", "crowd", "image_labels")
+        own = {name: getattr(self, name) for name in tables}
+        return replace(self, **{name: t[t["image_id"].between(first, last)] for name, t in own.items()})
 
 
 def truth_of(index: Index, split: pd.DataFrame) -> Truth:

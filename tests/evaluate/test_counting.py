@@ -1,10 +1,13 @@
 """Sizes in original pixels, refined labels over their own scores, and what adds up."""
 
+from unittest import mock
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from scantling.evaluate import counting
 from scantling.evaluate.counting import SIZES, at_once, by_threshold, judge, size_of
 from scantling.evaluate.truth import truth_of
 from tests.evaluate.made import found, index, split
@@ -72,3 +75,24 @@ def test_classes_and_sizes_add_up(true, guesses):
     assert {k: v[0] for k, v in curve["all"].items() if k != "hidden"} == {
         k: v for k, v in once["all"].items() if k != "hidden"
     }
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(1, 5), st.integers(0, 1), st.booleans(), side), max_size=12),
+    st.lists(st.tuples(st.integers(1, 5), st.integers(0, 1), st.sampled_from([0.2, 0.5, 0.9]), side), max_size=20),
+    st.integers(1, 6),
+)
+def test_portions_change_nothing(true, guesses, at_once):
+    boxes = [{"image_id": i, "label": k, "xyxy": (0, 0, s, s), "difficult": d} for i, k, d, s in true]
+    data = index(boxes, {i: "train" for i in range(1, 6)})
+    truth = truth_of(data, split(data, [], []))
+    rows = found(*((i, k, score, (0, 0, s, s)) for i, k, score, s in guesses))
+    whole = judge(truth, rows, rows["score"].to_numpy(), 0.5)
+    with mock.patch.object(counting, "ROWS_AT_ONCE", at_once):
+        parts = judge(truth, rows, rows["score"].to_numpy(), 0.5)
+    assert whole.discarded.keys() == parts.discarded.keys()
+    for name in ("labels", "scores", "iou", "sizes", "counted"):
+        np.testing.assert_array_equal(getattr(whole, name), getattr(parts, name), strict=True)
+    for name, mask in whole.discarded.items():
+        np.testing.assert_array_equal(mask, parts.discarded[name], strict=True)
