@@ -54,7 +54,7 @@ def evaluate(
     before: Path | None = None,
     burn_in: Path | None = None,
 ) -> None:
-    data = indexes.load(index, truth=True)
+    data = indexes.load(index, truth=is_first())  # the others only look at images
     images = data.images[data.images["subset"] == params.subset]
     settings = params.model_dump(include={"batch_size", "workers", "score_threshold", "nms_iou", "limit"})
     weights = {role: model / f"{role}.safetensors" for role in ("student", "teacher")}

@@ -31,6 +31,11 @@ def load(folder: Path) -> pd.DataFrame:
     return table(pd.read_parquet(folder / "split.parquet"), SPLIT_COLUMNS)
 
 
+def image_ids(folder: Path) -> np.ndarray:
+    """The ids (N,) of the images of the split, ascending; nothing else of the table is read."""
+    return np.unique(pd.read_parquet(folder / "split.parquet", columns=["image_id"])["image_id"].to_numpy())
+
+
 def content_hash(rows: pd.DataFrame) -> str:
     """SHA-256 of the values of a split table: of every column the name and its bytes, rows sorted by id."""
     image, box = rows["image_id"].to_numpy(), rows["box_id"].to_numpy()

@@ -51,3 +51,8 @@ def test_no_images_at_all_is_legal(tmp_path: Path) -> None:
     empty = table([], split.SPLIT_COLUMNS)
     empty.to_parquet(tmp_path / "split.parquet")
     assert split.content_hash(split.load(tmp_path)) == split.content_hash(empty)
+
+
+def test_the_images_alone(tmp_path: Path) -> None:
+    rows().to_parquet(tmp_path / "split.parquet")
+    assert split.image_ids(tmp_path).tolist() == [3, 7, 9]
