@@ -116,6 +116,7 @@ class Method(supervised.Method):
             torch.cat([truth.labels, mined.labels]),
             scores=torch.cat([truth.scores, mined.scores]),
             ignore=torch.cat([truth.ignore, seen.boxes[uncertain]]),
+            background_iou=truth.background_iou,
             seed=truth.seed,
         )
 
