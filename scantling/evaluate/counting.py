@@ -17,7 +17,7 @@ from scantling.data.index import XYXY
 from scantling.evaluate.matching import match, overlaps
 from scantling.evaluate.truth import Truth
 
-ROWS_AT_ONCE = 2_000_000  # labels; of images with more than that, as many as they have
+ROWS_AT_ONCE = 1_000_000  # labels; of images with more than that, as many as they have
 SIZES = ("small", "medium", "large")
 BOUNDS = (32.0**2, 96.0**2)  # px^2, COCO's (cocodataset.org, detection evaluation); the bound itself is the larger size
 
