@@ -74,6 +74,16 @@ RUN_BY = {
     "python benchmarks/detectors.py fcos_lite retinanet_lite faster_rcnn_lite --clock cpu --repeats 3 --steps 10": (
         "tests/test_benchmarks.py::test_detectors_against_torchvision"
     ),
+    **dict.fromkeys(
+        (
+            "python benchmarks/scale.py --images 10000 50000 200000 --without-detector",
+            "python benchmarks/scale.py --images 2000 20000",
+        ),
+        "tests/test_benchmarks.py::test_the_benchmark_of_scale_runs",
+    ),
+    "python benchmarks/tables.py --boxes 1000000 4000000": (
+        "tests/test_benchmarks.py::test_the_benchmark_of_tables_runs"
+    ),
     "python benchmarks/evaluate.py": "tests/test_benchmarks.py::test_the_fast_engine_against_pycocotools",
     "python benchmarks/splits.py": "tests/test_docs.py::test_the_benchmark_of_splits_runs",
     **dict.fromkeys(
