@@ -53,6 +53,7 @@ RUN_BY = {
         "tests/test_tensorboard.py::test_a_file_for_each_training"
     ),
     "python benchmarks/report.py": "tests/test_benchmarks.py::test_the_benchmark_of_the_report_runs",
+    "python benchmarks/report.py --images 1000000": "tests/test_benchmarks.py::test_the_benchmark_of_the_report_runs",
     "dvc exp run -S params/evaluate.yaml:subset=val": "tests/pipeline/test_reading.py::test_metrics_show_and_diff",
     **dict.fromkeys(
         (
