@@ -127,10 +127,12 @@ def _publish(fresh: Path, out: Path) -> None:
 def digest(path: Path) -> str:
     """SHA-256 of a file, or of the names and contents of the files that lie directly in a folder.
 
-    Not of those in subfolders: the report's input is all of results/, and what it reads has its own hashes.
+    Not of those in subfolders: the report's input is all of results/, and what it reads has its own hashes. Nor of
+    hidden ones, which a kill or a full disk may leave.
     """
     seen = hashlib.sha256()
-    files = sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path]
+    listed = path.iterdir() if path.is_dir() else [path]
+    files = sorted(p for p in listed if p == path or (p.is_file() and not p.name.startswith(".")))
     for file in files:
         if file.name == "provenance.json":  # when and how long: no input of anything
             continue

@@ -1,4 +1,4 @@
-"""Finds what a disk, a kill or a full disk damaged unseen, and removes it, so that the next run makes or fetches it anew.
+"""Finds what a disk, a kill or a full disk damaged unseen, and removes it: the next run makes or fetches it anew.
 
     python -m workflow.verify
 

@@ -6,7 +6,6 @@ import contextlib
 import os
 import random
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 

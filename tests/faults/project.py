@@ -119,5 +119,5 @@ class Project(Toy):
         return {
             str(p.relative_to(self.folder)): hashlib.sha256(p.read_bytes()).hexdigest()
             for p in files
-            if p.name != "provenance.json"
+            if p.name != "provenance.json" and not p.name.endswith(".tmp")  # half a copy of DVC's, which nothing reads
         }
