@@ -186,10 +186,10 @@ def _refuse_damaged(name: str, path: Path) -> None:
     folder = path if path.is_dir() else path.parent
     try:
         written: dict[str, str] = json.loads((folder / "provenance.json").read_text())["outputs"]
-    except (OSError, ValueError, KeyError, TypeError):
+        listed = [(folder / name, content) for name, content in written.items() if Path(name).name == name]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return
-    for known, content in written.items():
-        file = folder / known
+    for file, content in listed:
         if path in (file, folder) and file.is_file() and digest(file) != content:
             raise BadInput(
                 f"--{name} {file}: its content is not what the stage before wrote (provenance.json beside it has "
