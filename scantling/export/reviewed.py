@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-
 from scantling.data import index, parquet
 from scantling.data.index import IMAGE_LABEL_COLUMNS, table
 from scantling.export.content import BOXES, Content
