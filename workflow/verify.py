@@ -59,16 +59,15 @@ def verify() -> list[str]:
 
 def _torn_files() -> Iterator[str]:
     """dvc.lock and DVC's list of who works on what, which it writes in place."""
+    from dvc.schema import COMPILED_LOCKFILE_SCHEMA
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
+    from voluptuous import Invalid
 
     if LOCK.exists():
         try:
-            content = YAML(typ="safe").load(LOCK.read_text())
-            whole = isinstance(content, dict) and isinstance(content.get("stages"), dict)
-        except (YAMLError, UnicodeDecodeError):
-            whole = False
-        if not whole:
+            COMPILED_LOCKFILE_SCHEMA(YAML(typ="safe").load(LOCK.read_text(encoding="utf-8")))
+        except (YAMLError, UnicodeDecodeError, Invalid):
             aside = LOCK.with_suffix(".lock.damaged")
             os.replace(LOCK, aside)
             yield f"{LOCK}: damaged; put aside as {aside}, finished stages come back from the cache"

@@ -21,33 +21,29 @@ WIDTHS = {"BOOLEAN": 1, "INT32": 4, "FLOAT": 4, "INT64": 8, "DOUBLE": 8, "INT96"
 
 
 def read(file: Path) -> pd.DataFrame:
-    """The table. Raises BadInput for what is no table or too large once unpacked, OSError as opening does."""
-    refuse_bomb(file)
+    """The table. Raises BadInput for what is no table or is too large once unpacked, OSError for no file."""
     try:
+        _refuse_bomb(file)
         return pd.read_parquet(file)
-    except (pa.ArrowException, ValueError) as error:
-        raise _unreadable(file, error) from None
+    except (BadInput, FileNotFoundError, PermissionError):
+        raise
+    except (pa.ArrowException, OSError, ValueError) as error:
+        why = " ".join(str(error).split())[:200]
+        raise BadInput(f"{file}: cannot be read ({why}); make or copy it again") from None
 
 
-def refuse_bomb(file: Path) -> None:
+def _refuse_bomb(file: Path) -> None:
     """BadInput for more than SMALL_BYTES and MAX_GROWTH times the size of the file, by what the file says of itself."""
-    try:
-        with pq.ParquetFile(file) as opened:
-            said, schema = opened.metadata, opened.schema_arrow
-            groups = [said.row_group(i) for i in range(said.num_row_groups)]
-            columns = [group.column(i) for group in groups for i in range(group.num_columns)]
-            size = sum(
-                max(c.num_values, said.num_rows // len(groups)) * WIDTHS.get(c.physical_type, 64) for c in columns
-            )
-            _compare(file, size)
-            for field in schema:
-                if pa.types.is_string(field.type) or pa.types.is_large_string(field.type):
-                    size += _unpacked(file, field.name)
-        _compare(file, size)
-    except (pa.ArrowException, ValueError) as error:
-        if isinstance(error, BadInput):
-            raise
-        raise _unreadable(file, error) from None
+    with pq.ParquetFile(file) as opened:
+        said, schema = opened.metadata, opened.schema_arrow
+        groups = [said.row_group(i) for i in range(said.num_row_groups)]
+    columns = [group.column(i) for group in groups for i in range(group.num_columns)]
+    size = sum(max(c.num_values, said.num_rows // len(groups)) * WIDTHS.get(c.physical_type, 64) for c in columns)
+    _compare(file, size)
+    for field in schema:
+        if pa.types.is_string(field.type) or pa.types.is_large_string(field.type):
+            size += _unpacked(file, field.name)
+    _compare(file, size)
 
 
 def _unpacked(file: Path, name: str) -> int:
@@ -56,8 +52,7 @@ def _unpacked(file: Path, name: str) -> int:
     with pq.ParquetFile(file, read_dictionary=[name]) as opened:
         for batch in opened.iter_batches(columns=[name]):
             texts = batch.column(0)
-            lengths = pc.binary_length(texts.dictionary).take(texts.indices)
-            found += pc.sum(lengths).as_py() or 0
+            found += pc.sum(pc.binary_length(texts.dictionary).take(texts.indices)).as_py() or 0
     return found
 
 
@@ -67,7 +62,3 @@ def _compare(file: Path, size: int) -> None:
             f"{file}: would take {size / 2**30:.0f} GiB of memory, more than {MAX_GROWTH} times its size on the disk; "
             "no table of ours is packed like that, do not use it"
         )
-
-
-def _unreadable(file: Path, error: Exception) -> BadInput:
-    return BadInput(f"{file}: cannot be read ({' '.join(str(error).split())[:200]}); make or copy it again")

@@ -27,25 +27,24 @@ import torch
 from tests.faults import disk, engines, training
 from tests.faults.project import Project
 
+STARTS = ("never run", "a value changed")
 ON_FULL_DISK = "full disk under an engine"
 
 
 class Bench:
     """Projects to break: one that was never run and one with a changed value; and what each is to become."""
 
-    def __init__(self, folder: Path):
-        self.folder = folder
-        self.starts = {"never run": Project.create(folder / "fresh")}
-        changed = self.starts["never run"].copy(folder / "changed")
+    def __init__(self, folder: Path, starts: tuple[str, ...] = STARTS):
+        fresh = Project.create(folder / "fresh")
+        changed = fresh.copy(folder / "changed")
         changed.run("dvc")
         changed.set("training", a={"rate": 5})
-        self.starts["a value changed"] = changed
-        self.peace, self.length = {}, {}
+        self.starts = {start: {STARTS[0]: fresh, STARTS[1]: changed}[start] for start in starts}
+        self.stages = dict(zip(STARTS, (7, 3), strict=True))  # that are to do
+        self.peace = {}
         for start, project in self.starts.items():
             undisturbed = project.copy(folder / "peace" / start.replace(" ", "_"))
-            started = time.monotonic()
             undisturbed.run("dvc")
-            self.length[start] = time.monotonic() - started
             self.peace[start] = undisturbed.bytes()
 
     def engine(self, kind: str, where: Path, rng: random.Random) -> tuple[str, str]:
@@ -58,7 +57,7 @@ class Bench:
 
     def _tried(self, fault: Any, start: str, where: Path, rng: random.Random) -> tuple[str, str]:
         project = self.starts[start].copy(where)
-        how = fault(project, rng, self.length[start])
+        how = fault(project, rng, self.stages[start])
         after = engines.finish(project, rng)
         if (found := project.bytes()) != self.peace[start]:
             wrong = sorted({k for k, _ in set(found.items()) ^ set(self.peace[start].items())})

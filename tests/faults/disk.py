@@ -48,7 +48,7 @@ def with_room(folder: Path, room: int) -> Iterator[None]:
         filler.unlink()
 
 
-def full(project: Project, rng: random.Random, length: float) -> str:
+def full(project: Project, rng: random.Random, stages: int) -> str:
     """The engine meets the full disk at some write; `project` lies on a small disk."""
     engine = rng.choice(ENGINES)
     with with_room(project.folder.parent, rng.randrange(0, NEED)):

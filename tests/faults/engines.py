@@ -5,6 +5,7 @@ A fault gets a project with something to do and leaves it in whatever state; `fi
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -73,65 +74,77 @@ def wait(process: subprocess.Popen[str]) -> str:
         raise Broken(f"the engine did not end in {WAIT_S} s") from None
 
 
-def kill_when(wanted: Callable[[psutil.Process], bool], project: Project, rng: random.Random, length: float) -> str:
+def moment(project: Project, process: subprocess.Popen[str], rng: random.Random, stages: int) -> None:
+    """Wait for a random moment of a run in which `stages` are to do: until some of them have begun, and a little."""
+    wanted = begun(project) + rng.randint(0, stages)
+    while process.poll() is None and begun(project) < wanted:
+        time.sleep(0.01)
+    time.sleep(rng.uniform(0, 1.2))
+
+
+def begun(project: Project) -> int:
+    file = project.folder / "work/ran.txt"
+    return len(file.read_text().splitlines()) if file.exists() else 0
+
+
+def kill_when(wanted: Callable[[psutil.Process], bool], project: Project, rng: random.Random, stages: int) -> str:
     """Start an engine and, from a random moment on, kill the first process of its that is `wanted`."""
     engine = rng.choice(ENGINES)
     process = project.start(engine)
-    time.sleep(rng.uniform(0, length))
-    head = psutil.Process(process.pid)
-    while process.poll() is None:
-        victims = [p for p in tree(head) if wanted(p)]
-        if victims:
-            victims[-1].kill()
-            break
+    head, hit = psutil.Process(process.pid), False
+    moment(project, process, rng, stages - 1)
+    while process.poll() is None and not hit:
+        for victim in [p for p in tree(head) if wanted(p)][-1:]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                victim.kill()
+                hit = True
         time.sleep(0.01)
-    hit = process.poll() is None
     wait(process)
     return f"{engine}{'' if hit else ': nothing was hit'}"
 
 
-def kill_stage(project: Project, rng: random.Random, length: float) -> str:
-    return kill_when(is_stage, project, rng, length)
+def kill_stage(project: Project, rng: random.Random, stages: int) -> str:
+    return kill_when(is_stage, project, rng, stages)
 
 
-def kill_dvc(project: Project, rng: random.Random, length: float) -> str:
-    return kill_when(is_dvc, project, rng, length)
+def kill_dvc(project: Project, rng: random.Random, stages: int) -> str:
+    return kill_when(is_dvc, project, rng, stages)
 
 
-def kill_snakemake(project: Project, rng: random.Random, length: float) -> str:
+def kill_snakemake(project: Project, rng: random.Random, stages: int) -> str:
     """The head only: its jobs must notice by themselves."""
     process = project.start("snakemake")
-    time.sleep(rng.uniform(0, length * 1.5))
+    moment(project, process, rng, stages)
     process.kill()
     process.wait()
     process.stdout.close()  # type: ignore[union-attr]
     return "snakemake"
 
 
-def kill_all(project: Project, rng: random.Random, length: float) -> str:
+def kill_all(project: Project, rng: random.Random, stages: int) -> str:
     """As when the machine is switched off."""
     engine = rng.choice(ENGINES)
     process = project.start(engine)
-    time.sleep(rng.uniform(0, length))
+    moment(project, process, rng, stages)
     project.kill(process)
     return engine
 
 
-def end_politely(project: Project, rng: random.Random, length: float) -> str:
+def end_politely(project: Project, rng: random.Random, stages: int) -> str:
     """Ctrl-C, or SIGTERM from a cluster, to the whole group."""
     engine, number = rng.choice(ENGINES), rng.choice((signal.SIGINT, signal.SIGTERM))
     process = project.start(engine)
-    time.sleep(rng.uniform(0, length))
+    moment(project, process, rng, stages)
     os.killpg(process.pid, number)
     wait(process)
     return f"{engine} {number.name}"
 
 
-def two_at_once(project: Project, rng: random.Random, length: float) -> str:
+def two_at_once(project: Project, rng: random.Random, stages: int) -> str:
     """The second gets on with it or says in words why not; no traceback."""
     engines = [rng.choice(ENGINES), rng.choice(ENGINES)]
     first = project.start(engines[0])
-    time.sleep(rng.uniform(0, length))
+    moment(project, first, rng, stages)
     second = project.start(engines[1])
     said = [wait(process) for process in (second, first)]
     for process, text in zip((second, first), said, strict=True):
@@ -140,7 +153,7 @@ def two_at_once(project: Project, rng: random.Random, length: float) -> str:
     return " and ".join(engines)
 
 
-def damage_cache(project: Project, rng: random.Random, length: float) -> str:
+def damage_cache(project: Project, rng: random.Random, stages: int) -> str:
     """Bits of objects flip, unseen by any time or size, and what was made of them is gone."""
     project.run("dvc")
     objects = [p for p in sorted((project.folder / ".dvc/cache/files/md5").glob("??/*"))]
@@ -152,7 +165,7 @@ def damage_cache(project: Project, rng: random.Random, length: float) -> str:
     return verified(project, rng)
 
 
-def damage_results(project: Project, rng: random.Random, length: float) -> str:
+def damage_results(project: Project, rng: random.Random, stages: int) -> str:
     """Bits of results flip, unseen by any time or size."""
     results = [p for p in sorted((project.folder / "results").rglob("*")) if p.is_file()]
     results += [p for p in sorted((project.folder / "data/generated").rglob("*")) if p.is_file()]
@@ -183,7 +196,7 @@ def flip(file: Path, rng: random.Random) -> None:
     os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
-def torn_lock_file(project: Project, rng: random.Random, length: float) -> str:
+def torn_lock_file(project: Project, rng: random.Random, stages: int) -> str:
     """dvc.lock or DVC's own list of locks ends in the middle, as a kill leaves a file that is written in place."""
     project.run("dvc")
     file = project.folder / rng.choice(("dvc.lock", ".dvc/tmp/rwlock"))
@@ -194,7 +207,7 @@ def torn_lock_file(project: Project, rng: random.Random, length: float) -> str:
     return file.name
 
 
-def stale_lock(project: Project, rng: random.Random, length: float) -> str:
+def stale_lock(project: Project, rng: random.Random, stages: int) -> str:
     """What a killed DVC leaves, and worse: its process id is another process's by now."""
     gone = subprocess.Popen(["true"])
     gone.wait()
@@ -209,7 +222,7 @@ def stale_lock(project: Project, rng: random.Random, length: float) -> str:
     return "of a dead process" if pid == gone.pid else "of a process id that lives"
 
 
-def clock(project: Project, rng: random.Random, length: float) -> str:
+def clock(project: Project, rng: random.Random, stages: int) -> str:
     """The clock jumps by years, both ways: before a call every file, and during it the stamps and results."""
 
     def jump() -> None:
@@ -224,14 +237,14 @@ def clock(project: Project, rng: random.Random, length: float) -> str:
     jump()
     engine = rng.choice(ENGINES)
     process = project.start(engine)
-    time.sleep(rng.uniform(0, length))
+    moment(project, process, rng, stages)
     jump()
     wait(process)
     jump()
     return engine
 
 
-FAULTS: dict[str, Callable[[Project, random.Random, float], str]] = {
+FAULTS: dict[str, Callable[[Project, random.Random, int], str]] = {
     "kill -9 of a stage": kill_stage,
     "kill -9 of DVC": kill_dvc,
     "kill -9 of Snakemake": kill_snakemake,
