@@ -95,6 +95,8 @@ def sync() -> list[dict[str, Any]]:
     except (DvcException, ParamsError) as error:
         text = str(error).strip()
         raise SystemExit("; ".join([text, *(what for file, what in TORN.items() if file in text)])) from None
+    except (AttributeError, TypeError) as error:  # DVC on a dvc.lock in which a hash is cut off
+        raise SystemExit(f"DVC cannot read dvc.lock ({error}); {TORN['dvc.lock']}") from None
     for folder in ("want", "done", "failed"):
         (STATE / folder).mkdir(parents=True, exist_ok=True)
     for stage in stages:

@@ -66,8 +66,12 @@ def _torn_files() -> Iterator[str]:
 
     if LOCK.exists():
         try:
-            COMPILED_LOCKFILE_SCHEMA(YAML(typ="safe").load(LOCK.read_text(encoding="utf-8")))
-        except (YAMLError, UnicodeDecodeError, Invalid):
+            stages = COMPILED_LOCKFILE_SCHEMA(YAML(typ="safe").load(LOCK.read_text(encoding="utf-8")))["stages"]
+            entries = [entry for stage in stages.values() for kind in ("deps", "outs") for entry in stage.get(kind, [])]
+            whole = all(OBJECT.fullmatch(str(entry.get("md5", "0" * 32))) for entry in entries)
+        except (YAMLError, UnicodeDecodeError, Invalid, KeyError, AttributeError):
+            whole = False
+        if not whole:
             aside = LOCK.with_suffix(".lock.damaged")
             os.replace(LOCK, aside)
             yield f"{LOCK}: damaged; put aside as {aside}, finished stages come back from the cache"

@@ -273,7 +273,7 @@ def finish(project: Project, rng: random.Random) -> str:
         if alive:
             needed.append("waited")
             time.sleep(5)
-        elif "workflow.verify" in said or "dvc.lock" in said:
+        elif any(text in said for text in ("workflow.verify", "dvc.lock", "ERROR: unexpected error")):
             needed.append("python -m workflow.verify")
             project.call(sys.executable, "-m", "workflow.verify")
         elif "rwlock" in said:
