@@ -32,7 +32,7 @@ TORN = {
     "dvc.lock": "`python -m workflow.verify` puts it aside; then run again: finished stages come back from the cache",
     "rwlock": "no run is in progress? then delete .dvc/tmp/rwlock and run again",
 }
-ORPHANS_S = 5  # seconds in which the jobs of a killed Snakemake notice that it is gone (job.LOOK_S) and end
+ORPHANS_S = 5  # seconds in which the jobs of a killed Snakemake notice that it is gone (head.LOOK_S) and end
 
 _held = contextlib.ExitStack()  # the lock of this process, until it ends
 

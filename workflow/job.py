@@ -11,17 +11,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import threading
-import time
 from pathlib import Path
 
-import psutil  # DVC needs it too
-
 from workflow.dag import FAILED
+from workflow.head import watch
 
 LOG_ONLY = ("Running stage ", "> ", "Updating lock file", "Generating lock file")  # DVC's own, the same for every stage
-SHELLS = ("sh", "bash", "dash", "zsh", "ksh")
-LOOK_S = 0.5  # seconds between two looks at Snakemake
 GIT_HINT = "To track the changes with git, run:"  # and everything DVC says after it
 
 
@@ -43,7 +38,7 @@ def main(stage: str, log: Path, *options: str) -> int:
         ) as process,
     ):
         assert process.stdout is not None
-        threading.Thread(target=_end_with, args=(_head(), process), daemon=True).start()
+        watch(process)
         for line in process.stdout:
             hint = hint or line.startswith(GIT_HINT)
             if hint or not line.strip():
@@ -56,23 +51,6 @@ def main(stage: str, log: Path, *options: str) -> int:
         own = [line for line in said if not line.startswith("ERROR:")] or said
         failed.write_text(own[-1] if own else f"ended with status {process.returncode}")
     return process.returncode
-
-
-def _head() -> psutil.Process | None:
-    """The Snakemake that started this process, which a shell may stand between."""
-    process = psutil.Process().parent()
-    while process is not None and process.name() in SHELLS:
-        process = process.parent()
-    return process
-
-
-def _end_with(head: psutil.Process | None, process: subprocess.Popen[str]) -> None:
-    """End DVC, and so the stage, when Snakemake is gone: killed (signal 9) it tells nobody."""
-    while head is not None and head.is_running() and head.status() != psutil.STATUS_ZOMBIE:
-        if process.poll() is not None:
-            return
-        time.sleep(LOOK_S)
-    process.terminate()
 
 
 def failures() -> str:
