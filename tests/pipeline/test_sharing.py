@@ -36,6 +36,7 @@ def test_with_a_cache_on_a_shared_disk_nobody_runs_what_another_has_run(tmp_path
     first = Toy.create(tmp_path / "first")
     first.dvc("cache", "dir", "--local", str(tmp_path / "disk"))
     first.dvc("config", "--local", "cache.shared", "group")
+    first.dvc("config", "--local", "cache.type", "reflink,hardlink,symlink,copy")
     assert first.run("dvc") == STAGES
     first.commit("one result")
     first.git("clone", "-q", str(first.folder), str(tmp_path / "second"))
