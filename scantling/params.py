@@ -33,9 +33,9 @@ Plain.add_implicit_resolver(
 MOST_VALUES = 100_000  # of a file, repetitions (`*name`) counted; a few lines of them can stand for billions
 
 
-def parse(text: str) -> Any:
+def parse(text: str, kind: type[yaml.SafeLoader] = Plain) -> Any:
     """The plain content of a YAML text: mappings, lists, words, numbers; nothing in it is run. Raises YAMLError."""
-    loader = Plain(text)
+    loader = kind(text)
     try:
         node = loader.get_single_node()
         if node is None:
