@@ -88,6 +88,12 @@ def load_weights(
             f"{path}: trained on classes {list(header['classes'])}, but the data set has {list(classes)}; "
             "train on this data set, or make the class lists agree"
         )
+    try:
+        with torch.device("meta"):  # no memory yet: the header of a small file can ask for any amount
+            outline = detectors.build(header["detector"], header["classes"], pretrained=False)
+    except RuntimeError as error:  # more than any memory
+        raise BadInput(f"{path}: its header describes no detector ({error}); train it again") from None
+    _refuse_other(_shapes(path), outline, path)
     detector = detectors.build(header["detector"], header["classes"], pretrained=False)
     load_into(detector, path)
     return detector.to(device).eval(), header
@@ -98,17 +104,23 @@ def load_into(detector: nn.Module, path: Path) -> None:
 
     What a method trained beside the detector is left to `load_networks`.
     """
-    tensors = {name: tensor for name, tensor in load_file(path).items() if not name.startswith(OWN)}
-    own = detector.state_dict()
-    wrong = sorted(set(tensors) ^ set(own)) + sorted(
-        name for name in set(tensors) & set(own) if tensors[name].shape != own[name].shape
-    )
+    _refuse_other(_shapes(path), detector, path)
+    detector.load_state_dict({name: tensor for name, tensor in load_file(path).items() if not name.startswith(OWN)})
+
+
+def _shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    with safe_open(path, framework="pt") as file:
+        return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys() if not name.startswith(OWN)}
+
+
+def _refuse_other(found: dict[str, tuple[int, ...]], detector: nn.Module, path: Path) -> None:
+    own = {name: tuple(tensor.shape) for name, tensor in detector.state_dict().items()}
+    wrong = sorted(set(found) ^ set(own)) + sorted(n for n in set(found) & set(own) if found[n] != own[n])
     if wrong:
         raise BadInput(
             f"{path}: weights of another detector ({len(wrong)} tensors differ, first {wrong[0]}); "
             "give a weights file of the same detector parameters"
         )
-    detector.load_state_dict(tensors)
 
 
 def load_networks(path: Path) -> dict[str, Tensor]:

@@ -30,6 +30,44 @@ Plain.add_implicit_resolver(
 )
 
 
+MOST_VALUES = 100_000  # of a file, repetitions (`*name`) counted; a few lines of them can stand for billions
+
+
+def parse(text: str, kind: type[yaml.SafeLoader] = Plain) -> Any:
+    """The plain content of a YAML text: mappings, lists, words, numbers; nothing in it is run. Raises YAMLError."""
+    loader = kind(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        if _values(node, {}) > MOST_VALUES:
+            raise yaml.YAMLError(f"more than {MOST_VALUES:,} values, those that are repeated by *name counted")
+        return loader.construct_document(node)
+    except yaml.YAMLError:
+        raise
+    except RecursionError:
+        raise yaml.YAMLError("nested too deeply") from None
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:  # of tags that do not fit values
+        raise yaml.YAMLError(str(error) or type(error).__name__) from None
+    finally:
+        loader.dispose()
+
+
+def _values(node: Any, known: dict[int, int]) -> int:
+    """Values below and including a node, as often as they will stand in the content."""
+    if id(node) in known:
+        if not known[id(node)]:
+            raise yaml.YAMLError("a value contains itself")
+        return known[id(node)]
+    if node.tag.endswith(":int") and len(node.value) > 1000:
+        raise yaml.YAMLError("a number of thousands of digits")
+    known[id(node)] = 0
+    inner = node.value if isinstance(node, yaml.CollectionNode) else []
+    parts = [part for pair in inner for part in pair] if isinstance(node, yaml.MappingNode) else inner
+    known[id(node)] = 1 + sum(_values(part, known) for part in parts)
+    return known[id(node)]
+
+
 class ParamsError(ValueError):
     """A parameter file that cannot be used; the text names the file, the value and the remedy."""
 
@@ -57,8 +95,8 @@ def read(spec: str | Path) -> dict[str, Any]:
         hint = f"; did you mean {Path(path).with_name(near[0])}?" if near else ""
         raise ParamsError(f"{path}: there is no such parameter file{hint}")
     try:
-        content = yaml.load(Path(path).read_text(), Plain)
-    except yaml.YAMLError as error:
+        content = parse(Path(path).read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ParamsError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise ParamsError(f"{path}: expected `key: value` lines, found {type(content).__name__}")

@@ -8,6 +8,8 @@ The function itself never sees an argument parser.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import errno
 import hashlib
 import inspect
 import json
@@ -24,7 +26,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from scantling import distributed, log
+from scantling import alone, distributed, log
 from scantling.params import Params, ParamsError
 
 PACKAGES = ("torch", "torchvision", "numpy", "pandas", "pyarrow", "pycocotools")
@@ -57,14 +59,17 @@ def run(function: Callable[..., None], argv: list[str] | None = None) -> None:
         call(function, values)
     except (BadInput, ParamsError, Stopped) as error:
         sys.exit(f"{distributed.prefix()}{function.__name__}: {error}")
-    except RuntimeError as error:
-        if not distributed.deserted(error):
+    except (OSError, RuntimeError) as error:
+        if full := _disk_full(error):
+            sys.exit(f"{distributed.prefix()}{function.__name__}: {full}")
+        if isinstance(error, OSError) or not distributed.deserted(error):
             raise
         sys.exit(f"{distributed.prefix()}{function.__name__}: another process ended; see what it says")
 
 
 def call(function: Callable[..., None], values: dict[str, Any]) -> None:
     """Run a stage function on checked values: into a sibling folder first, renamed when everything is written."""
+    alone.end_with_engine()
     out: Path = values["out"]
     inputs = {k: v for k, v in values.items() if isinstance(v, Path) and k != "out"}
     for name, path in inputs.items():
@@ -72,6 +77,20 @@ def call(function: Callable[..., None], values: dict[str, Any]) -> None:
             raise BadInput(f"--{name} {path}: there is no such file or folder; run the stage that makes it first")
     if distributed.launched():
         distributed.start(device())
+    with contextlib.ExitStack() as held:
+        read = {}
+        if distributed.is_first():
+            read = {name: {"path": str(path), "sha256": digest(path)} for name, path in inputs.items()}
+            for name, path in inputs.items():
+                _refuse_damaged(name, path)
+            try:
+                held.enter_context(alone.writer_of(out))
+            except alone.Busy as other:
+                raise Stopped(f"{out}: {other} is writing it; wait until it ends, or stop it, and run again") from None
+        _work(function, values, out, read)
+
+
+def _work(function: Callable[..., None], values: dict[str, Any], out: Path, read: dict[str, dict[str, str]]) -> None:
     fresh = out.with_name(f".{out.name}.part")
     if not distributed.is_first():  # what this process writes nobody reads
         fresh = Path(tempfile.mkdtemp(prefix="scantling"))
@@ -87,7 +106,7 @@ def call(function: Callable[..., None], values: dict[str, Any]) -> None:
     function(**{**values, "out": fresh})
     distributed.barrier()  # nothing is published before all have done their part
     if distributed.is_first():
-        _write_provenance(fresh / "provenance.json", function, values, inputs, time.time() - started)
+        _write_provenance(fresh, function, values, read, time.time() - started)
         _publish(fresh, out)
     else:
         shutil.rmtree(fresh, ignore_errors=True)
@@ -108,10 +127,12 @@ def _publish(fresh: Path, out: Path) -> None:
 def digest(path: Path) -> str:
     """SHA-256 of a file, or of the names and contents of the files that lie directly in a folder.
 
-    Not of those in subfolders: the report's input is all of results/, and what it reads has its own hashes.
+    Not of those in subfolders: the report's input is all of results/, and what it reads has its own hashes. Nor of
+    hidden ones, which a kill or a full disk may leave.
     """
     seen = hashlib.sha256()
-    files = sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path]
+    listed = path.iterdir() if path.is_dir() else [path]
+    files = sorted(p for p in listed if p == path or (p.is_file() and not p.name.startswith(".")))
     for file in files:
         if file.name == "provenance.json":  # when and how long: no input of anything
             continue
@@ -160,14 +181,42 @@ def _value(kind: Any, given: Any) -> Any:
     return kind.load(given) if isinstance(kind, type) and issubclass(kind, Params) else given
 
 
+def _refuse_damaged(name: str, path: Path) -> None:
+    """A file of an earlier stage must have the hash that its provenance.json names; foreign files have none."""
+    folder = path if path.is_dir() else path.parent
+    try:
+        written: dict[str, str] = json.loads((folder / "provenance.json").read_text())["outputs"]
+        listed = [(folder / name, content) for name, content in written.items() if Path(name).name == name]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return
+    for file, content in listed:
+        if path in (file, folder) and file.is_file() and digest(file) != content:
+            raise BadInput(
+                f"--{name} {file}: its content is not what the stage before wrote (provenance.json beside it has "
+                "another hash): damaged, or changed by hand; `python -m workflow.verify` removes what is damaged, then "
+                "run again"
+            )
+
+
+def _disk_full(error: BaseException | None) -> str | None:
+    """One sentence if the disk (or a quota) is full; PyTorch and others hide it behind errors of their own."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            where = f" ({error.filename})" if error.filename else ""
+            return f"no space left on the disk{where}; free some and run again: what was done so far is kept"
+        error = error.__cause__ or error.__context__
+    return None
+
+
 def _write_provenance(
-    path: Path, function: Callable[..., None], values: dict[str, Any], inputs: dict[str, Path], seconds: float
+    fresh: Path, function: Callable[..., None], values: dict[str, Any], read: dict[str, dict[str, str]], seconds: float
 ) -> None:
     plain = {k: v for k, v in values.items() if not isinstance(v, (Path, Params))}
     record = {
         "stage": function.__name__,
         "params": {k: v.resolved() for k, v in values.items() if isinstance(v, Params)} | plain,
-        "inputs": {k: {"path": str(v), "sha256": digest(v)} for k, v in inputs.items()},
+        "inputs": read,
+        "outputs": {p.name: digest(p) for p in sorted(fresh.iterdir()) if p.is_file()},
         "versions": {"python": platform.python_version()} | {p: metadata.version(p) for p in PACKAGES},
         "machine": platform.machine(),
         "device": device() if "torch" in sys.modules else "cpu",
@@ -176,4 +225,4 @@ def _write_provenance(
         "seconds": round(seconds, 2),
         "peak_memory_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
     }
-    path.write_text(json.dumps(record, indent=1, default=str))
+    (fresh / "provenance.json").write_text(json.dumps(record, indent=1, default=str))

@@ -101,6 +101,26 @@ RUN_BY = {
         REVIEW.findall((ROOT / "docs/review.md").read_text()),
         "tests/review/test_docs.py::test_the_page_can_be_followed",
     ),
+    **dict.fromkeys(
+        (
+            "dvc remote add --default team /shared/team",
+            "dvc remote modify team verify true",
+            'git commit .dvc/config -m "A remote for results"',
+            "dvc push --run-cache --all-commits",
+            "dvc pull --run-cache --all-commits",
+        ),
+        "tests/pipeline/test_sharing.py::test_a_second_clone_reproduces_nothing_twice",
+    ),
+    **dict.fromkeys(
+        (
+            "dvc cache dir --local /shared/scantling-cache",
+            "dvc config --local cache.shared group",
+            "dvc config --local cache.type reflink,hardlink,symlink,copy",
+        ),
+        "tests/pipeline/test_sharing.py::test_with_a_cache_on_a_shared_disk_nobody_runs_what_another_has_run",
+    ),
+    "python -m workflow.verify": "tests/faults/test_faults.py",
+    "python -m tests.faults --minutes 60 --seed 0 --out faults.json": "tests/faults/test_faults.py",
     VIEWS: "tests/augment/test_main.py::test_a_picture_of_the_views",
     "python benchmarks/views.py": "tests/test_docs.py::test_the_benchmark_of_views_runs",
     "python benchmarks/throughput.py --repeats 3 --steps 25": "tests/test_docs.py::test_the_benchmark_runs",

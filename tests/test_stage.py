@@ -1,6 +1,8 @@
 """A stage as a user runs it: options from the signature, one sentence on bad input, all or nothing on disk."""
 
+import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -53,6 +55,33 @@ def test_a_failure_leaves_the_earlier_result_alone_and_says_one_sentence() -> No
     with pytest.raises(SystemExit, match=r"^fail: in.txt: 7 is odd; give an even number$"):
         stage.run(fail, "--source in.txt --out o".split())
     assert [p.name for p in Path("o").iterdir()] == ["old.txt"]
+
+
+def test_a_full_disk_is_a_sentence_however_deep_it_lies() -> None:
+    def plain(out: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "work/state.part")
+
+    def deep(out: Path) -> None:
+        try:
+            plain(out)
+        except OSError:
+            raise RuntimeError("unexpected pos 64 vs 0")  # noqa: B904, as PyTorch does
+
+    for function in (plain, deep):
+        with pytest.raises(SystemExit, match=r"^\w+: no space left on the disk \(work/state.part\); free some and run"):
+            stage.run(function, ["--out", "o"])
+    assert not Path("o").exists()
+
+
+def test_a_file_that_is_not_what_the_stage_before_wrote_is_refused() -> None:
+    stage.run(double, "--source in.txt --numbers p.yaml --out first".split())
+    stage.run(double, "--source first/result.txt --numbers p.yaml --out second".split())
+    times = Path("first/result.txt").stat()
+    Path("first/result.txt").write_text("22")
+    os.utime("first/result.txt", ns=(times.st_atime_ns, times.st_mtime_ns))
+    with pytest.raises(SystemExit, match="--source first/result.txt: its content is not what the stage before wrote"):
+        stage.run(double, "--source first/result.txt --numbers p.yaml --out second".split())
+    assert Path("second/result.txt").read_text() == "63"
 
 
 def test_missing_input_and_wrong_parameter_are_named() -> None:

@@ -1,26 +1,40 @@
 """Asks DVC which stages there are and which are stale, and tells Snakemake by the times of stamp files.
 
 dvc.yaml is the only description of the stages, and DVC the only judge of staleness. Snakemake's rules trade in empty
-stamps: `.pipeline/want/STAGE` newer than `.pipeline/done/STAGE`, or a missing one, means that the stage is to run.
+stamps: a missing `.pipeline/done/STAGE` means that the stage is to run. `.pipeline/want/STAGE` is older than any.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import time
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from scantling import alone
 from scantling.params import ParamsError
 from workflow import study
 
 STATE = Path(".pipeline")
 CACHE = STATE / "dag.json"
 FAILED = STATE / "failed"
+LOCK = STATE / "lock"
 BUSY = (
     "DVC is busy in this checkout: another run is in progress; wait for it or stop it "
     "(just killed: try again in a moment; none there at all: delete .dvc/tmp/rwlock)"
 )
+SNAKEMAKE = "DVC is busy in this checkout: Snakemake ({}) is at work in it; wait for it or stop it"
+# DVC writes these two in place; a kill or a full disk in that moment leaves a part of one
+TORN = {
+    "dvc.lock": "`python -m workflow.verify` puts it aside; then run again: finished stages come back from the cache",
+    "rwlock": "no run is in progress? then delete .dvc/tmp/rwlock and run again",
+}
+ORPHANS_S = 5  # seconds in which the jobs of a killed Snakemake notice that it is gone (head.LOOK_S) and end
+
+_held = contextlib.ExitStack()  # the lock of this process, until it ends
 
 
 def resolve() -> tuple[list[dict[str, Any]], set[str]]:
@@ -70,28 +84,46 @@ def connect(stages: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def sync() -> list[dict[str, Any]]:
     """For the head process: bring the stage table up to date and give each stamp the time that says what DVC knows."""
     from dvc.exceptions import DvcException
-    from dvc.lock import LockError
 
     try:
+        _held.enter_context(alone.hold(LOCK, 0))
+    except alone.Busy as other:
+        raise SystemExit(SNAKEMAKE.format(other)) from None
+    try:
         study.refresh()
-        stages, stale = resolve()
-    except LockError:
-        raise SystemExit(BUSY) from None
+        stages, stale = _patiently(resolve)
     except (DvcException, ParamsError) as error:
-        raise SystemExit(str(error)) from None
+        text = str(error).strip()
+        raise SystemExit("; ".join([text, *(what for file, what in TORN.items() if file in text)])) from None
+    except (AttributeError, TypeError) as error:  # DVC on a dvc.lock in which a hash is cut off
+        raise SystemExit(f"DVC cannot read dvc.lock ({error}); {TORN['dvc.lock']}") from None
     for folder in ("want", "done", "failed"):
         (STATE / folder).mkdir(parents=True, exist_ok=True)
     for stage in stages:
         want, done = STATE / "want" / stage["name"], STATE / "done" / stage["name"]
+        for stamp in (want, done):
+            stamp.touch()
+            os.utime(stamp, (1, 1))  # not now: a clock that is set back during the run would make `want` the newer one
         if stage["name"] in stale:
-            want.write_text(stage["name"])
-            done.unlink(missing_ok=True)
-        else:
-            for stamp in (want, done):
-                stamp.touch()
-                os.utime(stamp, (1, 1))
-    CACHE.write_text(json.dumps(connect(stages), indent=1))
+            done.unlink()
+    aside = CACHE.with_suffix(".part")
+    aside.write_text(json.dumps(connect(stages), indent=1))
+    os.replace(aside, CACHE)
     return stages
+
+
+def _patiently(ask: Callable[[], Any]) -> Any:
+    """`ask` again for some seconds while DVC is busy, as it is just after a kill."""
+    from dvc.lock import LockError
+
+    until = time.monotonic() + ORPHANS_S
+    while True:
+        try:
+            return ask()
+        except LockError:
+            if time.monotonic() >= until:
+                raise SystemExit(BUSY) from None
+            time.sleep(0.5)
 
 
 def cached() -> list[dict[str, Any]]:

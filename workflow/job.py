@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 from workflow.dag import FAILED
+from workflow.head import watch
 
 LOG_ONLY = ("Running stage ", "> ", "Updating lock file", "Generating lock file")  # DVC's own, the same for every stage
 GIT_HINT = "To track the changes with git, run:"  # and everything DVC says after it
@@ -37,6 +38,7 @@ def main(stage: str, log: Path, *options: str) -> int:
         ) as process,
     ):
         assert process.stdout is not None
+        watch(process)
         for line in process.stdout:
             hint = hint or line.startswith(GIT_HINT)
             if hint or not line.strip():

@@ -28,6 +28,8 @@ HEADER = """\
 """
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]  # keys are names joined by "-"
+# of a path that stands in a command line of dvc.yaml: nothing that a shell would read as more than a name
+PlainPath = Annotated[str, Field(pattern=r"^[\w./][\w./@+,=-]*$")]
 Names = Annotated[tuple[Name, ...], Field(min_length=1)]
 Numbers = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
 REPORTED = ("data", "split", "fold", "detector", "training", "method", "seed", "after")
@@ -46,7 +48,9 @@ class Axes(Params):
     seeds: Numbers | None = None  # which draw of everything else
     rounds: Annotated[int, Field(ge=1, le=20)] | None = None  # of pseudo_label, polish, retrain; 1 unless said
     round_start: Literal["burn_in", "previous"] | None = None  # what a later round's student starts from; burn_in
-    corrections: str | None = None  # COCO file of images labeled by hand since; they win over the machine's labels
+    corrections: PlainPath | None = (
+        None  # COCO file of images labeled by hand since; they win over the machine's labels
+    )
     teacher: Name | None = None  # params/teachers/NAME.yaml: a foreign model's detections; the burn-in's unless said
 
 

@@ -27,6 +27,8 @@ LABELED, PROPOSED = "labeled", "proposed"  # a tag of an image, an attribute of 
 FORBIDDEN = re.compile(rb"<!\s*(?:DOCTYPE|ENTITY)", re.I)
 PIECE_BYTES = 1 << 18
 DEEPEST = 32
+MAX_UNPACKED_BYTES = 1 << 32  # of a ZIP file's XML; two million images with ten boxes each are about as much
+LONGEST = 1 << 20  # characters of one attribute
 READ = ("box", "polygon", "polyline")
 REFUSED = ("points", "ellipse", "mask", "cuboid", "skeleton", "track")
 ENDING = "only boxes are read: delete it there, or draw a rectangle"
@@ -34,7 +36,7 @@ ENDING = "only boxes are read: delete it there, or draw a rectangle"
 
 def read(file: Path) -> list[Drawn]:
     """The images of the file in its order. Raises BadInput."""
-    with _opened(file) as stream:
+    with _opened(file) as (stream, packed):
         sheet = _Sheet(file)
         parser = expat.ParserCreate()
         parser.buffer_text = True
@@ -42,8 +44,13 @@ def read(file: Path) -> list[Drawn]:
         parser.StartElementHandler, parser.EndElementHandler = sheet.start, sheet.end
         parser.CharacterDataHandler = sheet.text
         try:
-            tail = b""
+            tail, taken = b"", 0
             while piece := stream.read(PIECE_BYTES):
+                taken += len(piece)
+                if packed and taken > MAX_UNPACKED_BYTES:
+                    raise BadInput(
+                        f"{file}: unpacks to more than {MAX_UNPACKED_BYTES >> 30} GiB; give the XML file itself"
+                    )
                 if FORBIDDEN.search(tail + piece):  # before the parser, which would read on to the end of the piece
                     sheet.refuse()
                 tail = piece[-20:]
@@ -59,11 +66,12 @@ def read(file: Path) -> list[Drawn]:
 
 
 @contextmanager
-def _opened(file: Path) -> Iterator[BinaryIO]:
+def _opened(file: Path) -> Iterator[tuple[BinaryIO, bool]]:
+    """The XML, and whether it is unpacked from a ZIP file."""
     try:
         if not zipfile.is_zipfile(file):
             with file.open("rb") as stream:
-                yield stream
+                yield stream, False
             return
         with zipfile.ZipFile(file) as packed:
             names = [name for name in packed.namelist() if name.rpartition("/")[2] == "annotations.xml"]
@@ -72,7 +80,7 @@ def _opened(file: Path) -> Iterator[BinaryIO]:
                     f"{file}: holds {len(names)} files annotations.xml; export one task as `CVAT for images 1.1`"
                 )
             with packed.open(names[0]) as stream:
-                yield stream  # type: ignore[misc]
+                yield stream, True  # type: ignore[misc]
     except (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
         raise BadInput(f"{file}: cannot be read ({error}); export it again") from None
 
@@ -85,7 +93,7 @@ class _Sheet:
         self.shape: dict[str, str] = {}
         self.marks: dict[str, str] = {}
         self.words: list[str] = []
-        self.attribute = ""
+        self.attribute, self.length = "", 0
 
     def refuse(self, *_: object) -> None:
         raise BadInput(f"{self.file}: declares a document type or entities, which are never read here; take them out")
@@ -93,6 +101,9 @@ class _Sheet:
     def text(self, data: str) -> None:
         if self.attribute:
             self.words.append(data)
+            self.length += len(data)
+            if self.length > LONGEST:
+                raise BadInput(f"{self.file}: an attribute has more than {LONGEST:,} characters; it is no file of CVAT")
 
     def start(self, tag: str, said: dict[str, str]) -> None:
         if len(self.path) >= DEEPEST:
@@ -116,7 +127,7 @@ class _Sheet:
         elif within == "image" and tag == "tag":
             self.images[-1].labeled |= said.get("label") == LABELED
         elif within in READ and tag == "attribute":
-            self.attribute, self.words = said.get("name", ""), []
+            self.attribute, self.words, self.length = said.get("name", ""), [], 0
 
     def end(self, tag: str) -> None:
         self.path.pop()

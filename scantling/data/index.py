@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from scantling.data import parquet
 from scantling.stage import BadInput
 
 IMAGE_COLUMNS = {
@@ -44,6 +45,7 @@ BOX_COLUMNS = {
 }
 IMAGE_LABEL_COLUMNS = {"image_id": "int64", "label": "int32", "kind": "str"}
 XYXY = ["x1", "y1", "x2", "y2"]
+OUTSIDE = r"^[/\\]|^[A-Za-z]:|(?:^|[/\\])\.\.(?:[/\\]|$)|\x00"  # names that would leave the folder of the images
 
 
 @dataclass(frozen=True)
@@ -119,18 +121,32 @@ def _write(rows: pd.DataFrame, file: Path) -> None:
 
 
 def load(folder: Path, *, truth: bool) -> Index:
-    """Read an index. `truth=False` leaves boxes.parquet closed: training stages only see what the split kept."""
+    """Read an index. `truth=False` leaves boxes.parquet closed: training stages only see what the split kept.
+
+    prepare refuses names that lead out of the folder of the images; an index may come from elsewhere, so again here.
+    """
     facts = json.loads((folder / "data.json").read_text(encoding="utf-8"))
     return Index(
         name=facts["name"],
         root=Path(facts["root"]),
         classes=tuple(facts["classes"]),
         category_ids=tuple(facts["category_ids"]),
-        images=pd.read_parquet(folder / "images.parquet"),
-        boxes=pd.read_parquet(folder / "boxes.parquet") if truth else None,
+        images=inside(parquet.read(folder / "images.parquet"), folder),
+        boxes=parquet.read(folder / "boxes.parquet") if truth else None,
         facts=facts,
-        image_labels=pd.read_parquet(folder / "image_labels.parquet") if truth else None,
+        image_labels=parquet.read(folder / "image_labels.parquet") if truth else None,
     )
+
+
+def inside(images: pd.DataFrame, folder: Path) -> pd.DataFrame:
+    """`images` if every name stays in the folder of the images. Raises BadInput."""
+    names = images["file_name"].astype("str")
+    if (leaving := names.str.contains(OUTSIDE, regex=True)).any():
+        raise BadInput(
+            f"{folder}/images.parquet: file_name {names[leaving].iloc[0]!r} leads out of the folder of the images; "
+            "do not use this index, make it anew with prepare"
+        )
+    return images
 
 
 def load_classes(folder: Path) -> tuple[str, ...]:

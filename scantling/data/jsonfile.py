@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import json
 import zlib
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 from scantling.stage import BadInput
 
 GZIP = b"\x1f\x8b"
+MAX_UNPACKED_BYTES = 1 << 30  # of a gzipped file, which can hold a thousand times its size
 
 
 def read(file: Path, remedy: str) -> Any:
@@ -22,9 +24,14 @@ def read(file: Path, remedy: str) -> Any:
         raise BadInput(f"{file}: there is no such file, or it cannot be read; {remedy}") from None
     if content.startswith(GZIP):
         try:
-            content = gzip.decompress(content)
+            with gzip.open(io.BytesIO(content)) as packed:
+                content = packed.read(MAX_UNPACKED_BYTES + 1)
         except (OSError, EOFError, zlib.error) as error:
             raise BadInput(f"{file}: the gzip file is damaged ({error}); copy or download it again") from None
+        if len(content) > MAX_UNPACKED_BYTES:
+            raise BadInput(
+                f"{file}: unpacks to more than {MAX_UNPACKED_BYTES >> 30} GiB; unpack it yourself if it is honest"
+            )
     try:
         return json.loads(content)
     except RecursionError:

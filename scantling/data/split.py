@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from scantling.data import parquet
 from scantling.data.index import table
 
 SPLIT_COLUMNS = {
@@ -28,7 +29,7 @@ SPLIT_COLUMNS = {
 
 def load(folder: Path) -> pd.DataFrame:
     """The split table of a folder written by the stage."""
-    return table(pd.read_parquet(folder / "split.parquet"), SPLIT_COLUMNS)
+    return table(parquet.read(folder / "split.parquet"), SPLIT_COLUMNS)
 
 
 def image_ids(folder: Path) -> np.ndarray:

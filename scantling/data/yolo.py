@@ -25,6 +25,7 @@ from scantling.data.folder import image_names, printable
 from scantling.data.images import header
 from scantling.data.problems import Findings
 from scantling.data.source import Source, SourceParams
+from scantling.params import parse
 from scantling.stage import BadInput
 
 SUBSETS = ("train", "val", "test", "unlabeled")
@@ -90,7 +91,7 @@ def read(params: YoloParams, found: Findings) -> Source:
 
 def _content(file: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8-sig"))
+        content = parse(file.read_text(encoding="utf-8-sig"), yaml.SafeLoader)
     except OSError as error:
         raise BadInput(f"{file}: cannot be read ({error.strerror}); correct `root` or `data`") from None
     except Exception as error:  # PyYAML's constructors raise anything on tags that do not fit their values

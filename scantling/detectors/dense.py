@@ -31,7 +31,7 @@ BOXES_AT_ONCE = 64  # given boxes compared with all predictions at a time, which
 class DenseHeadParams(Params):
     """What the heads of all one-stage detectors have."""
 
-    tower_depth: int = Field(ge=1)  # 3x3 convolutions before the last one, in each tower
+    tower_depth: int = Field(ge=1, le=64)  # 3x3 convolutions before the last one, in each tower
     norm_groups: int = Field(ge=0)  # GroupNorm after each of them; 0 = no norm
     prior: float = Field(gt=0, lt=1)  # class probability that the untrained head gives everywhere
     focal_alpha: float = Field(ge=0, le=1)  # share of the positive term

@@ -11,6 +11,9 @@ from torchvision.models.detection._utils import BoxCoder
 
 from scantling.params import Params, ParamsError, check, read
 
+MOST_PX = 20_000  # of a side: weights carry these numbers, and a picture is made as large as they say
+Side = Annotated[int, Field(ge=1, le=MOST_PX)]
+
 
 class InputParams(Params):
     """Size of the view that is tested and labeled: the short side becomes short_px unless the long one would exceed.
@@ -18,10 +21,10 @@ class InputParams(Params):
     Or all images become exactly as large, their ratio of sides not kept.
     """
 
-    short_px: int = Field(ge=32)
-    long_px: int = Field(ge=32)
-    exact_px: tuple[int, int] | None = None  # height and width, in place of the sides above
-    pad_multiple_px: int = Field(32, ge=1)  # a batch is padded to a multiple of this
+    short_px: int = Field(ge=32, le=MOST_PX)
+    long_px: int = Field(ge=32, le=MOST_PX)
+    exact_px: tuple[Side, Side] | None = None  # height and width, in place of the sides above
+    pad_multiple_px: int = Field(32, ge=1, le=1024)  # a batch is padded to a multiple of this
 
 
 class EfficientNetLiteParams(Params):

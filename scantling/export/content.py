@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from scantling.data import parquet
 from scantling.data import split as splits
 from scantling.data.index import XYXY, Index, table
 from scantling.stage import BadInput
@@ -117,8 +118,10 @@ def read_pseudo(file: Path, index: Index, score_threshold: float, model: str | N
     """Rows with a score above the threshold of pseudo.parquet, of refined.parquet (those whose class would be learned
     from) or of detections.parquet (those of `model`). Raises BadInput where a row does not fit the index."""
     try:
-        rows = pd.read_parquet(file)
-    except (OSError, ValueError) as error:
+        rows = parquet.read(file)
+    except BadInput as error:
+        raise BadInput(f"--pseudo {error}") from None
+    except OSError as error:
         raise BadInput(f"--pseudo {file}: cannot be read ({' '.join(str(error).split())[:200]})") from None
     columns = ["image_id", "label", "score", *XYXY]
     if missing := [c for c in columns if c not in rows]:

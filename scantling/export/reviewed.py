@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import pandas as pd
-
+from scantling.data import index, parquet
 from scantling.data.index import IMAGE_LABEL_COLUMNS, table
 from scantling.export.content import BOXES, Content
 from scantling.stage import BadInput
@@ -19,8 +18,8 @@ def read(folder: Path, most: int | None) -> Content:
     """
     try:
         facts = json.loads((folder / "review.json").read_text(encoding="utf-8"))
-        images = pd.read_parquet(folder / "images.parquet")
-        boxes = pd.read_parquet(folder / "boxes.parquet")
+        images = index.inside(parquet.read(folder / "images.parquet"), folder)
+        boxes = parquet.read(folder / "boxes.parquet")
         images = images[: facts["params"]["images"] if most is None else most]
         boxes = boxes[boxes["image_id"].isin(images["image_id"])].reset_index(drop=True)
         area = (boxes["x2"] - boxes["x1"]) * (boxes["y2"] - boxes["y1"])
@@ -36,5 +35,7 @@ def read(folder: Path, most: int | None) -> Content:
             frequencies=(),
             proposals=True,
         )
+    except BadInput:
+        raise
     except (OSError, ValueError, KeyError, TypeError):
         raise BadInput(f"--review {folder}: was not written by python -m scantling.review; name its folder") from None

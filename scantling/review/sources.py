@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from scantling.data import corrections
+from scantling.data import corrections, parquet
 from scantling.data import index as indexes
 from scantling.data import split as splits
 from scantling.data.index import XYXY, Index
@@ -93,8 +93,10 @@ def boxes(file: Path, option: str, index: Index) -> pd.DataFrame:
 
 def _table(file: Path, option: str, columns: list[str], index: Index) -> pd.DataFrame:
     try:
-        rows = pd.read_parquet(file)
-    except (OSError, ValueError) as error:
+        rows = parquet.read(file)
+    except BadInput as error:
+        raise BadInput(f"--{option} {error}") from None
+    except OSError as error:
         raise BadInput(f"--{option} {file}: cannot be read ({' '.join(str(error).split())[:200]})") from None
     if missing := [c for c in columns if c not in rows]:
         raise BadInput(
