@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from scantling import alone, distributed, log
+from scantling.commit import at_start
 from scantling.params import Params, ParamsError
 
 PACKAGES = ("torch", "torchvision", "numpy", "pandas", "pyarrow", "pycocotools")
@@ -70,6 +71,7 @@ def run(function: Callable[..., None], argv: list[str] | None = None) -> None:
 def call(function: Callable[..., None], values: dict[str, Any]) -> None:
     """Run a stage function on checked values: into a sibling folder first, renamed when everything is written."""
     alone.end_with_engine()
+    at_start()  # the code that runs, whatever is committed meanwhile
     out: Path = values["out"]
     inputs = {k: v for k, v in values.items() if isinstance(v, Path) and k != "out"}
     for name, path in inputs.items():
@@ -217,6 +219,7 @@ def _write_provenance(
         "params": {k: v.resolved() for k, v in values.items() if isinstance(v, Params)} | plain,
         "inputs": read,
         "outputs": {p.name: digest(p) for p in sorted(fresh.iterdir()) if p.is_file()},
+        "commit": at_start(),
         "versions": {"python": platform.python_version()} | {p: metadata.version(p) for p in PACKAGES},
         "machine": platform.machine(),
         "device": device() if "torch" in sys.modules else "cpu",

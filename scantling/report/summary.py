@@ -8,10 +8,10 @@ from typing import Any
 
 import pandas as pd
 
+from scantling.commit import at_start
 from scantling.report import errors, labels
 from scantling.report.ceiling import ceiling, closed
 from scantling.report.classes import per_class
-from scantling.report.commit import at_start
 from scantling.report.intervals import plain_interval
 from scantling.report.labels import QUALITY, mean
 from scantling.report.results import ROLES, TRAININGS, Result
@@ -98,12 +98,13 @@ def _measured(results: Sequence[Result]) -> list[dict[str, Any]]:
 
 
 def _made_with(results: Sequence[Result]) -> list[str]:
-    """Distinct machines and versions that trained and measured the runs."""
+    """Distinct commits, machines and versions that trained and measured the runs."""
     seen = set()
     for result in results:
         for provenance in result.provenance.values():
             versions = ", ".join(f"{name} {version}" for name, version in provenance.get("versions", {}).items())
-            seen.add(f"{provenance.get('device', '?')} on {provenance.get('machine', '?')}: {versions}")
+            code = f"commit {provenance['commit']}, " if provenance.get("commit") else ""
+            seen.add(f"{code}{provenance.get('device', '?')} on {provenance.get('machine', '?')}: {versions}")
     return sorted(seen)
 
 

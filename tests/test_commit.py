@@ -2,7 +2,7 @@
 
 import subprocess
 
-from scantling.report.commit import commit
+from scantling.commit import commit
 
 
 def test_commit_and_changes(tmp_path):

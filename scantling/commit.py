@@ -1,4 +1,4 @@
-"""Which code a report was made by."""
+"""Which code something was made by."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import functools
 import subprocess
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 
 
 def commit(root: Path = ROOT) -> str | None:
