@@ -90,6 +90,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def write(folder: Path) -> None:
+    folder.chmod(0o755)  # else munged refuses
     for name in ("state", "spool"):
         (folder / name).mkdir()
     (folder / "munge.key").write_bytes(os.urandom(128))
@@ -124,8 +125,8 @@ def running() -> Iterator[None]:
             at_end.callback((ETC / file).unlink, missing_ok=True)
         here = {what: f"--{what}-file={folder}/munge.{what}" for what in ("key", "log", "pid", "seed")}
         daemons = [["munged", "-F", f"--socket={folder}/munge.socket", *here.values()], ["slurmctld", "-D"]]
-        for words in [*daemons, *(["slurmd", "-D", "-N", node] for node in NODES)]:
-            said = at_end.enter_context((folder / f"{words[0]}{words[-1]}.log".replace("/", "_")).open("w"))
+        for number, words in enumerate([*daemons, *(["slurmd", "-D", "-N", node] for node in NODES)]):
+            said = at_end.enter_context((folder / f"{words[0]}{number}.log").open("w"))
             started = subprocess.Popen(
                 ["setpriv", "--pdeathsig", "TERM", *words], stdout=said, stderr=said, start_new_session=True
             )
@@ -151,7 +152,7 @@ def ask(*command: str) -> str:
 
 
 def wait_for(folder: Path, condition: object) -> None:
-    for _ in range(600):
+    for _ in range(300):
         if condition():
             return
         time.sleep(0.1)

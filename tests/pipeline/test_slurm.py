@@ -1,10 +1,11 @@
-"""A whole study through a real Slurm of two nodes: a job canceled half-way, one on both nodes, each stage once."""
+"""A study through a real Slurm of two nodes: a job preempted, one on both nodes canceled half-way, no step lost."""
 
 from __future__ import annotations
 
 import json
 import re
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -16,13 +17,16 @@ import yaml
 from tests.pipeline import slurm_cluster
 from tests.pipeline.small_project import SEMI, SOFT, STUDY, Project, copy, edit
 
-PROFILE = ["--profile", "slurm", "--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "4"]
-GROUPS = {  # stages that share a job, to spare the test seconds
-    "labels": (f"generate@digits prepare@digits split@{SEMI} burn_in@{SEMI}-faster_rcnn_lite-digits-s0").split(),
-    "teacher": [f"pseudo_label@{SEMI}-faster_rcnn_lite-digits-s0", f"polish@{SOFT}"],
-    "end": [f"evaluate@{SOFT}", "report@smoke"],
-}
-RETRAIN = f"retrain@{SOFT}"
+# the executor's pauses between two looks at the queue grow by 10 s; jobs of seconds are looked at every second
+SNAKEMAKE = """
+import sys
+from snakemake.cli import main
+from snakemake_executor_plugin_slurm import Executor
+Executor.next_seconds_between_status_checks = property(lambda self: 1, lambda self, seconds: None)
+main(sys.argv[1:])
+"""
+PROFILE = ["--cores", "all", "--profile", "slurm", "--slurm-status-command", "squeue"]
+BURN_IN, RETRAIN = f"burn_in@{SEMI}-faster_rcnn_lite-digits-s0", f"retrain@{SOFT}"
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +43,9 @@ def project(tmp_path: Path) -> Project:
     made = Project(tmp_path / "project")
     copy(made.folder, "slurm")
     training = made.folder / "params/training/digits.yaml"
-    edit(training, retrain__steps=12, retrain__labeled_per_step=4, retrain__unlabeled_per_step=4)
-    edit(training, retrain__checkpoint_every_steps=4)
+    edit(training, burn_in__steps=12, burn_in__checkpoint_every_steps=1)
+    edit(training, retrain__steps=12, retrain__checkpoint_every_steps=4)
+    edit(training, retrain__labeled_per_step=4, retrain__unlabeled_per_step=4)
     study = STUDY | {"grid": [{"splits": ["images_5"], "methods": ["soft_teacher"]}]}
     (made.folder / "params/studies/smoke.yaml").write_text(yaml.safe_dump(study))
     edit(made.folder / "params/resources.yaml", default__mem_mb=500, retrain__nodes=2, retrain__gpu=2)
@@ -48,38 +53,34 @@ def project(tmp_path: Path) -> Project:
     return made
 
 
-def snakemake(project: Project, **options: bool) -> str:
-    groups = [f"{stage}={group}" for group, stages in GROUPS.items() for stage in stages]
-    return project.snakemake(*PROFILE, "--groups", *groups, "--", **options)
+def disturb(project: Project, done: list[str]) -> None:
+    """As soon as a training has saved a state: burn_in's job is started again by Slurm, retrain's is canceled."""
+    for stage, command in (("burn_in", ["scontrol", "requeue"]), ("retrain", ["scancel"])):
+        limit = time.monotonic() + 500
+        while not list((project.folder / "work" / stage).glob("*/state_*.pt")) and time.monotonic() < limit:
+            time.sleep(0.02)
+        (job,) = slurm_cluster.ask("squeue", "--noheader", "--states=RUNNING", "--format=%i").splitlines()
+        subprocess.run([*command, job], check=True)
+        done.append(stage)
 
 
-def cancel_when_there(state: Path, canceled: list[str]) -> None:
-    """scancel of the job that runs on both nodes, as soon as its training has saved a state."""
-    limit = time.monotonic() + 500
-    while not list(state.glob("*/state_*.pt")) and time.monotonic() < limit:
-        time.sleep(0.05)
-    jobs = slurm_cluster.ask("squeue", "--noheader", "--states=RUNNING", "--format=%i %D").splitlines()
-    canceled += [line.split()[0] for line in jobs if line.endswith(" 2")]
-    subprocess.run(["scancel", *canceled])
-
-
-def test_a_study_and_a_job_canceled_half_way(cluster: None, project: Project) -> None:
-    canceled: list[str] = []
-    threading.Thread(target=cancel_when_there, args=(project.folder / "work/retrain", canceled)).start()
-    said = snakemake(project, fails=True)
-    assert len(canceled) == 1
+def test_a_study_on_two_nodes(cluster: None, project: Project) -> None:
+    done: list[str] = []
+    threading.Thread(target=disturb, args=(project, done), daemon=True).start()
+    said = project.run(sys.executable, "-c", SNAKEMAKE, *PROFILE, fails=True)
+    assert done == ["burn_in", "retrain"]
+    log = (project.folder / f"logs/{BURN_IN}.log").read_text()
+    assert log.count("resumed at step") == 1, "preempted, it went on by itself"
     # everything got SIGTERM: four processes ended at one step, with the state saved and a sentence that came through
     asked = re.search(rf"{RETRAIN} failed: .*retrain: asked to end \(SIGTERM\) at step (\d+); the same command", said)
     assert asked, said
-    (state,) = (project.folder / "work/retrain").glob(f"*/state_{int(asked[1]):09d}_*.pt")
-    assert state.is_file()
+    assert len(list((project.folder / "work/retrain").glob(f"*/state_{int(asked[1]):09d}_*.pt"))) == 1
 
-    said = snakemake(project)
+    project.run(sys.executable, "-c", SNAKEMAKE, *PROFILE)
     log = (project.folder / f"logs/{RETRAIN}.log").read_text()
     assert f"resumed at step {asked[1]} from" in log and "4 processes on cpu" in log
-    made = project.folder / "results"
-    processes = {f.parent.parent.name: json.loads(f.read_text())["processes"] for f in made.rglob("provenance.json")}
-    assert processes == {stage: 1 for stage in processes} | {"retrain": 4}
-    assert len(json.loads((made / f"evaluate/{SOFT}/metrics.json").read_text())["teacher"]) == 12
+    results = project.folder / "results"
+    processes = {p.parent.parent.name: json.loads(p.read_text())["processes"] for p in results.rglob("provenance.json")}
+    assert processes == dict.fromkeys(processes, 1) | {"retrain": 4} and len(processes) == 8
+    assert len(json.loads((results / f"evaluate/{SOFT}/metrics.json").read_text())["teacher"]) == 12
     assert project.dvc_ran() == set(), "the other engine has nothing to do"
-    assert project.stale() == set()
