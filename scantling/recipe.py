@@ -35,6 +35,12 @@ class TrainingParams(Params):
     clip_norm: float | None = Field(None, gt=0)
     ema: EmaParams
     min_visible: float = Field(0.0, ge=0, le=1, description="area share of a labeled box a view must show to count")
+    background_iou: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="IoU with a labeled box that background needs; 0: whatever is no object is background",
+    )
     precision: Literal["float32", "bfloat16"] = "float32"
     channels_last: bool = True
     compile: bool = Field(False, description="backbone and neck through torch.compile: a slow start, faster steps")

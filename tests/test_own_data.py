@@ -1,4 +1,4 @@
-"""docs/own_data.md, walked word for word with photographs of playing cards: every command, snippet and named file."""
+"""docs/own-data.md, walked word for word with photographs of playing cards: every command, snippet and named file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from PIL import Image
 
 from tests.pipeline.test_whole import PARTS, ROOT, Project
 
-DOC = (ROOT / "docs" / "own_data.md").read_text()
+DOC = (ROOT / "docs" / "own-data.md").read_text()
 COMMANDS = re.findall(r"^    ((?:python|make|snakemake) .*)", DOC, re.M)
 LABELED, UNLABELED, NEW = 14, 5, 3
 

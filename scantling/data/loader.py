@@ -138,10 +138,11 @@ class _ViewDataset(Dataset[tuple[Request, Any]]):
         wanted: dict[str, tuple[str, ...]],
         seed: int,
         min_visible: float,
+        background_iou: float,
         views_on: ViewsOn,
     ):
         self.pool, self.params, self.wanted, self.seed, self.min_visible = pool, params, wanted, seed, min_visible
-        self.views_on = views_on
+        self.background_iou, self.views_on = background_iou, views_on
 
     def __getitem__(self, request: Request) -> tuple[Request, Any]:  # type: ignore[override]
         image = images.decode(self.pool.root / self.pool.files[request.image_id])
@@ -160,7 +161,7 @@ class _ViewDataset(Dataset[tuple[Request, Any]]):
             return Target.empty(seed=seed)
         truth = self.pool.truth(request.image_id)
         boxes, labels, rest = seen_boxes(*truth, plan.matrix, plan.size, self.min_visible)
-        return Target.of(boxes, labels, ignore=rest, seed=seed)
+        return Target.of(boxes, labels, ignore=rest, background_iou=self.background_iou, seed=seed)
 
 
 def collate(samples: Sequence[tuple[Tensor, Tensor, Target]], image_ids: Sequence[int]) -> Batch:
@@ -237,6 +238,7 @@ def training_steps(
     seed: int,
     workers: int = 0,
     min_visible: float = 0.0,
+    background_iou: float = 0.0,
     views_on: ViewsOn = "workers",
     accumulate: int = 1,
     rank: int = 0,
@@ -249,7 +251,7 @@ def training_steps(
     """
     wanted = {"labeled": labeled_views, "unlabeled": unlabeled_views}
     views.check(params, labeled_views + unlabeled_views)
-    dataset = _ViewDataset(pool, params, wanted, seed, min_visible, views_on)
+    dataset = _ViewDataset(pool, params, wanted, seed, min_visible, background_iou, views_on)
     return iter(
         DataLoader(
             dataset,

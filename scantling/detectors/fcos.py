@@ -109,7 +109,8 @@ class Fcos(DenseDetector):
 
     def assign(self, found: Predictions, targets: Sequence[Target], seen: Sequence[Tensor]) -> list[Tensor]:
         """A location learns the smallest box in whose center it lies and whose size fits its level (Co-Student section
-        8). Background locations in an ignore region whose size fits their level are left out."""
+        8). Background locations in an ignore region whose size fits their level are left out; with `background_iou`
+        (see `Target`) also those outside every box grown so far that its IoU with itself is that."""
         ranges = torch.cat(
             [found.places.new_tensor(r).expand(n, 2) for r, n in zip(self.ranges, found.counts, strict=True)]
         )
@@ -120,6 +121,9 @@ class Fcos(DenseDetector):
             matched = torch.full_like(found.places[:, 0], BACKGROUND, dtype=torch.int64)
             if len(target):
                 matched = torch.where(fits.any(dim=1), area.argmin(dim=1), matched)
+                if target.background_iou:
+                    far = ~near(found.places, target.boxes[mask], target.background_iou)
+                    matched[far & (matched == BACKGROUND)] = UNUSED
             if len(target.ignore):
                 ignored = fitting(found.places, target.ignore, ranges, 0).any(dim=1)
                 matched[ignored & (matched == BACKGROUND)] = UNUSED
@@ -155,6 +159,14 @@ def fitting(places: Tensor, boxes: Tensor, ranges: Tensor, radius: float) -> Ten
         inner &= (location - middle(boxes)).abs().amax(dim=2) < radius * stride
     farthest = sides.amax(dim=2)
     return inner & (farthest >= ranges[:, :1]) & (farthest <= ranges[:, 1:])
+
+
+def near(places: Tensor, boxes: Tensor, iou: float) -> Tensor:
+    """(R,) bool: a location lies in a box (N, 4) grown about its center to 1 / iou of its area; without box all do."""
+    if not len(boxes):
+        return torch.ones(len(places), dtype=torch.bool, device=places.device)
+    half = (boxes[:, 2:] - boxes[:, :2]) / 2 * iou**-0.5
+    return ((middle(places)[:, None] - middle(boxes)).abs() < half).all(dim=2).any(dim=1)
 
 
 def centerness_of(places: Tensor, boxes: Tensor) -> Tensor:

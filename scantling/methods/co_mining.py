@@ -8,7 +8,7 @@ any label take part in the same way; one in which nothing was found teaches no b
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal, Self
+from typing import Literal
 
 import pandas as pd
 import torch
@@ -36,11 +36,7 @@ class Params(MethodParams):
     unlabeled: bool = False
     by_labels: label_limits.LabelLimits | None = None
 
-    @model_validator(mode="after")
-    def _offline(self) -> Self:
-        if self.by_labels is not None and self.teacher != "cached":
-            raise ValueError("`by_labels` counts the boxes of all images: it needs `teacher: cached`")
-        return self
+    _offline = model_validator(mode="after")(label_limits.offline)
 
 
 class Method(supervised.Method):
@@ -120,6 +116,7 @@ class Method(supervised.Method):
             torch.cat([truth.labels, mined.labels]),
             scores=torch.cat([truth.scores, mined.scores]),
             ignore=torch.cat([truth.ignore, seen.boxes[uncertain]]),
+            background_iou=truth.background_iou,
             seed=truth.seed,
         )
 

@@ -8,7 +8,7 @@ are those of the specification of the released code.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal, Self
+from typing import Literal
 
 import pandas as pd
 import torch
@@ -37,11 +37,7 @@ class Params(MethodParams):
     unlabeled: bool
     by_labels: label_limits.LabelLimits | None = None
 
-    @model_validator(mode="after")
-    def _offline(self) -> Self:
-        if self.by_labels is not None and self.teacher != "cached":
-            raise ValueError("`by_labels` counts the boxes of all images: it needs `teacher: cached`")
-        return self
+    _offline = model_validator(mode="after")(label_limits.offline)
 
 
 class Method(supervised.Method):
@@ -133,6 +129,7 @@ class Method(supervised.Method):
             torch.cat([truth.labels, mined.labels]),
             scores=torch.cat([truth.scores, mined.scores]),
             ignore=truth.ignore,
+            background_iou=truth.background_iou,
             seed=truth.seed,
             background=len(boxes) > 0,  # section 8
         )

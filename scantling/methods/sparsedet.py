@@ -182,7 +182,8 @@ class Method(supervised.Method):
         targets = []
         for one, target in zip(sure, truth, strict=True):
             boxes, labels = exchange.confident_added(target.boxes, target.labels, one, **rules)
-            targets.append(Target.of(boxes, labels, ignore=target.ignore, seed=target.seed))
+            plain = Target.of(boxes, labels, ignore=target.ignore, seed=target.seed)
+            targets.append(replace(plain, background_iou=target.background_iou))
         return targets
 
     def _single_stage(

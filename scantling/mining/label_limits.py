@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 import torch
 from pydantic import Field
@@ -19,6 +21,13 @@ class LabelLimits(Params):
     mine_per_label: float = Field(gt=0)
     ignore_quantile: float = Field(ge=0, le=1)
     ignore_per_label: float = Field(gt=0)
+
+
+def offline(params: Any) -> Any:
+    """For a method's parameters with `by_labels`: only a table has the boxes of all images that it counts."""
+    if params.by_labels is not None and params.teacher != "cached":
+        raise ValueError("`by_labels` counts the boxes of all images: it needs `teacher: cached`")
+    return params
 
 
 def rows(

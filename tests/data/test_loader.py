@@ -1,6 +1,7 @@
 """From a split to batches."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,10 +11,13 @@ from scantling.data import loader, sampler
 from tests import toy
 
 
-def steps(pool: loader.Pool, first: int = 0, last: int = 3, views: ViewParams = toy.VIEWS) -> list[loader.TrainingStep]:
+def steps(
+    pool: loader.Pool, first: int = 0, last: int = 3, views: ViewParams = toy.VIEWS, background_iou: float = 0.0
+) -> list[loader.TrainingStep]:
     stream = sampler.steps(pool.labeled, pool.unlabeled, labeled_per_step=2, unlabeled_per_step=2, seed=3)
-    asked = {"labeled_views": ("labeled",), "unlabeled_views": ("weak", "strong")}
-    return list(loader.training_steps(pool, views, **asked, stream=stream, first=first, last=last, seed=3))
+    asked: dict[str, Any] = {"labeled_views": ("labeled",), "unlabeled_views": ("weak", "strong")}
+    asked |= {"first": first, "last": last, "background_iou": background_iou}
+    return list(loader.training_steps(pool, views, **asked, stream=stream, seed=3))
 
 
 def parts(pool: loader.Pool, accumulate: int, rank: int, world: int, sampling: str) -> list[loader.TrainingStep]:
@@ -103,6 +107,12 @@ def test_strong_may_share_the_geometry_of_weak(tmp_path: Path) -> None:
     for step in steps(toy.pool(tmp_path), views=shared):
         weak, strong = step.unlabeled["weak"], step.unlabeled["strong"]
         assert torch.equal(weak.matrices, strong.matrices) and not torch.equal(weak.images, strong.images)
+
+
+def test_labeled_views_say_what_background_needs(tmp_path: Path) -> None:
+    for step in steps(toy.pool(tmp_path), background_iou=0.1):
+        assert {t.background_iou for view in step.labeled.values() for t in view.targets} == {0.1}
+        assert {t.background_iou for view in step.unlabeled.values() for t in view.targets} == {0.0}
 
 
 def test_a_box_mostly_outside_is_neither_target_nor_background() -> None:

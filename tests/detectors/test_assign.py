@@ -40,6 +40,18 @@ def test_or_it_learns_the_box_whose_best_candidate_it_is():
     assert assign(exact, truth, NONE, own).tolist() == [0, 1]
 
 
+def test_background_may_have_to_lie_near_a_box():
+    truth = boxes([0, 0, 10, 10])
+    candidates = boxes([0, 0, 10, 10], [0, 0, 10, 4.5], [0, 0, 10, 3], [8, 0, 18, 10], [50, 50, 60, 60])
+    found = assign(candidates, truth, NONE, RULE, 0.2)
+    assert found.tolist() == [0, UNUSED, BACKGROUND, UNUSED, UNUSED]
+    assert assign(candidates, NONE, NONE, RULE, 0.2).tolist() == [BACKGROUND] * 5, (
+        "an image without a box is background"
+    )
+    far = boxes([50, 50, 70, 60])
+    assert assign(far, boxes([50, 50, 52, 51]), NONE, RULE, 0.2).tolist() == [0], "the best one of a box stays its own"
+
+
 def test_images_are_assigned_among_the_boxes_that_are_seen_and_the_candidates_in_use():
     target = Target.of(boxes([50, 50, 60, 60], [0, 0, 10, 10]), torch.tensor([0, 1]))
     candidates = boxes([0, 0, 10, 9], [50, 50, 60, 60], [0, 0, 10, 10])

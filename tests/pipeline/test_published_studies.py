@@ -22,10 +22,12 @@ from workflow import dag, study
 
 STUDIES = sorted((ROOT / "params/studies").glob("*.yaml"))
 SMALL = {
+    "bccd_parts",
     "bccd_semi",
     "bccd_sparse",
     "cards_semi",
     "demo",
+    "digits_sparse",
     "own_data",
 }  # of one process; what the others publish was trained on 8 GPUs
 # what a reader fetches, told in docs/data.md, docs/weights.md and params/splits/files/README.md
