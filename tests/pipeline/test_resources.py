@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from pathlib import Path
 
@@ -45,6 +46,14 @@ def test_what_cannot_be_is_said(table: dict, said: str) -> None:
     with pytest.raises(ParamsError) as error:
         resources.of("retrain@key", TABLE | table)
     assert said in str(error.value)
+
+
+def test_what_the_page_shows_is_valid() -> None:
+    shown = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/cluster.md").read_text(), re.S)
+    assert len(shown) == 2
+    for text in shown:
+        for stage in (table := yaml.safe_load(text)):
+            assert resources.of(f"{stage}@key", TABLE | table).gpu
 
 
 @pytest.fixture
