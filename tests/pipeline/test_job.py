@@ -1,4 +1,4 @@
-"""SIGTERM to a whole job, engines and all: the stage saves its state, DVC keeps no lock, the next call goes on."""
+"""What a job tells its stage, and SIGTERM to all of it, DVC included: the state is saved, and the next call goes on."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.pipeline.toy_project import Toy, environment
+from workflow import job
 
 
 def test_sigterm_to_everything_is_for_the_stage(tmp_path: Path) -> None:
@@ -39,3 +42,17 @@ def test_sigterm_to_everything_is_for_the_stage(tmp_path: Path) -> None:
     toy.forget()
     toy.dvc("repro", "-q", "retrain@toy-a")
     assert toy.ran() == {f"retrain@toy-a from {reached}"}
+
+
+def test_what_a_stage_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[dict[str, str]] = []
+    monkeypatch.setattr(job, "repro", lambda stage, log, environment, *options: told.append(environment) or 0)
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6,7")
+    monkeypatch.delenv("SCANTLING_PROCESSES", raising=False)
+    monkeypatch.delenv("SCANTLING_DEVICE", raising=False)
+    for gpus, nodes in ((2, 3), (0, 1)):
+        assert job.main("retrain@a", tmp_path / "log", gpus, nodes) == 0
+    names = ("CUDA_VISIBLE_DEVICES", "SCANTLING_NODES", "SCANTLING_PROCESSES")
+    assert [tuple(one.get(name) for name in names) for one in told] == [("4,6", "3", None), ("4,6,7", "1", "1")]

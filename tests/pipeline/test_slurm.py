@@ -8,8 +8,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -53,15 +54,25 @@ def project(tmp_path: Path) -> Project:
     return made
 
 
+def until(condition: Callable[[], Any]) -> Any:
+    limit = time.monotonic() + 500
+    while not (found := condition()):
+        assert time.monotonic() < limit
+        time.sleep(0.02)
+    return found
+
+
 def disturb(project: Project, done: list[str]) -> None:
-    """As soon as a training has saved a state: burn_in's job is started again by Slurm, retrain's is canceled."""
-    for stage, command in (("burn_in", ["scontrol", "requeue"]), ("retrain", ["scancel"])):
-        limit = time.monotonic() + 500
-        while not list((project.folder / "work" / stage).glob("*/state_*.pt")) and time.monotonic() < limit:
-            time.sleep(0.02)
-        (job,) = slurm_cluster.ask("squeue", "--noheader", "--states=RUNNING", "--format=%i").splitlines()
-        subprocess.run([*command, job], check=True)
+    """As soon as a training has saved a state: burn_in's job is preempted, retrain's is canceled."""
+    in_queue = ["squeue", "--noheader", "--format=%i"]
+    for stage in ("burn_in", "retrain"):
+        until(lambda stage=stage: list((project.folder / "work" / stage).glob("*/state_*.pt")))
+        job = slurm_cluster.ask(*in_queue, "--states=RUNNING")
+        subprocess.run(["scancel", job] if stage == "retrain" else ["scontrol", "requeue", job], check=True)
         done.append(stage)
+        if stage == "burn_in":  # Slurm would wait for KillWait once more before it starts the job again
+            until(lambda: slurm_cluster.ask(*in_queue, "--states=PENDING"))
+            subprocess.run(["scontrol", "update", f"JobId={job}", "StartTime=now"], check=True)
 
 
 def test_a_study_on_two_nodes(cluster: None, project: Project) -> None:
