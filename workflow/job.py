@@ -32,7 +32,7 @@ PATIENT_DVC = """
 import signal, sys
 signal.signal(signal.SIGTERM, lambda *_: None)
 from dvc.cli import main
-sys.exit(main(sys.argv[1:]))
+sys.exit(main(sys.argv[2:]))
 """
 
 
@@ -52,7 +52,7 @@ def main(stage: str, log: Path, gpu: int, nodes: int, *options: str) -> int:
 
 def repro(stage: str, log: Path, environment: Mapping[str, str], *options: str) -> int:
     """`dvc repro` of the stage alone; its exit status."""
-    command = [sys.executable, "-c", PATIENT_DVC, "--wait-for-lock", "repro", "--single-item", *options, stage]
+    command = [sys.executable, "-c", PATIENT_DVC, "dvc", "--wait-for-lock", "repro", "--single-item", *options, stage]
     failed = FAILED / stage
     failed.unlink(missing_ok=True)
     # the sentence with which a stage ends; what torchrun says after it is longer than anybody reads
