@@ -2,7 +2,7 @@
 #
 #   stages, inputs, outputs, parameters   dvc.yaml
 #   which stages are stale                DVC, asked by workflow/dag.py
-#   cores, memory, GPUs, time             params/resources.yaml
+#   cores, memory, GPUs, nodes, time      params/resources.yaml
 #   how Snakemake behaves                 profiles/default, slurm
 #
 # A report by Snakemake itself:  snakemake --cores 1 pages  and then  snakemake --cores 1 pages --report study.html
@@ -12,7 +12,8 @@
 import sys
 
 sys.path.insert(0, str(workflow.basedir))
-from workflow import dag, job, pages
+from scantling.params import ParamsError
+from workflow import dag, job, pages, resources
 
 
 configfile: "params/resources.yaml"
@@ -30,8 +31,10 @@ if workflow.is_main_process:
         pages.forget_old(study)
 
 
-def resources_of(stage):
-    return {**config["default"], **config.get(stage["name"].partition("@")[0], {})}
+try:
+    GIVEN = {stage["name"]: resources.of(stage["name"], config) for stage in STAGES}
+except ParamsError as error:
+    raise SystemExit(str(error)) from None
 
 
 rule all:
@@ -55,14 +58,16 @@ for stage in STAGES:
             job.log_of(stage["name"]),
         benchmark:
             f"work/benchmarks/{stage['name']}.tsv"
-        threads: resources_of(stage)["threads"]
+        threads: GIVEN[stage["name"]].threads
         resources:
-            **{k: v for k, v in resources_of(stage).items() if k != "threads"},
+            **GIVEN[stage["name"]].for_snakemake(),
         params:
             stage=stage["name"],
+            gpu=GIVEN[stage["name"]].gpu,
+            nodes=GIVEN[stage["name"]].nodes,
             options="--force" if config.get("force") else "",
         shell:
-            "{sys.executable} -m workflow.job {params.stage} {log} {params.options}"
+            "{sys.executable} -m workflow.job {params.stage} {log} {params.gpu} {params.nodes} {params.options}"
 
 
 rule pages:

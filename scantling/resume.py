@@ -73,7 +73,8 @@ class State:
 class Interrupt:
     """SIGTERM (a cluster takes the machine back) ends the training at the next step, with its state saved.
 
-    A second one ends it at once. Outside the main thread signals cannot be caught: then nothing is.
+    More of them mean the same: Slurm sends one to every process, and torchrun passes its own on. SIGKILL ends at once.
+    Outside the main thread signals cannot be caught: then nothing is.
     """
 
     def __enter__(self) -> Self:
@@ -89,7 +90,6 @@ class Interrupt:
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         self.asked = True
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
     def look(self, state: State, work: Path) -> None:
         """Between two steps: save and end if any process was asked to."""

@@ -15,7 +15,7 @@ from workflow import study
 
 ROOT = toy.ROOT
 DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-COMMAND = re.compile(r"^ {4,}((?:make|snakemake|dvc|python|pip|git) [^#\n]*)", re.M)
+COMMAND = re.compile(r"^ {4,}((?:[A-Z_]+=\S+ )*(?:make|snakemake|dvc|python|pip|git) [^#\n]*)", re.M)
 
 VIEWS = (
     "python -m scantling.augment --index results/prepare/bccd --views params/training/bccd.yaml:views --out views.png"
@@ -35,7 +35,15 @@ RUN_BY = {
         for file in (ROOT / "params/studies").glob("*.yaml")
     },
     "snakemake --cores all": "tests/pipeline/test_whole.py::test_the_whole_pipeline",
-    "snakemake --cores all --profile slurm": "tests/pipeline/test_reading.py",
+    "snakemake --cores all --profile slurm": "tests/pipeline/test_slurm.py::test_a_study_on_two_nodes",
+    "CUDA_VISIBLE_DEVICES=0,1,2,3 dvc repro": "tests/pipeline/test_launch.py::test_commands",
+    **dict.fromkeys(
+        (
+            "CUDA_VISIBLE_DEVICES=0,1,2,3 python -m workflow.launch stages/retrain.py --index ...",
+            "SCANTLING_PROCESSES=2 python -m workflow.launch stages/retrain.py --index ... --out ...",
+        ),
+        "tests/pipeline/test_launch.py::test_sigterm_to_all_and_again_gives_the_same_bytes",
+    ),
     "snakemake --cores all -n": "tests/pipeline/test_reading.py::test_an_experiment_with_a_changed_value",
     "dvc commit -f retrain@KEY": "tests/pipeline/test_reading.py::test_a_stage_that_was_run_by_hand_is_taken_over",
     "dvc repro": "tests/pipeline/test_whole.py::test_the_whole_pipeline",

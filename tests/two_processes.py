@@ -155,6 +155,26 @@ def asked_to_end(folder: Path, out: Path) -> None:
     save_file({k: v.contiguous() for k, v in trained.student.state_dict().items()}, out / "student.safetensors")
 
 
+def slow(folder: Path, out: Path) -> None:
+    """Thirty steps that tell when the third begins, and take a while where `folder` has a file `slow`."""
+
+    class Slow(supervised.Method):
+        def step(self, student: Any, teacher: Any, batch: Any) -> Any:
+            if batch.step == 2 and distributed.is_first():
+                (folder / "third").touch()
+            if (folder / "slow").exists():
+                time.sleep(0.2)
+            return super().step(student, teacher, batch)
+
+    student = tiny.detector("retinanet")
+    trained = train.run(
+        student=student, average=copy.deepcopy(student), labeler=None,
+        method=Slow(supervised.Params(), tiny.CLASSES, None), pool=toy.pool(folder), views=VIEWS,
+        params=toy.training(30, checkpoint_every_steps=100), seed=3, device="cpu", work=folder / "w", what="slow",
+    )  # fmt: skip
+    save_file({k: v.contiguous() for k, v in trained.student.state_dict().items()}, out / "student.safetensors")
+
+
 CASES = {
     "equal": equal,
     "labels": labels,
@@ -162,6 +182,7 @@ CASES = {
     "long_writing": long_writing,
     "dying": dying,
     "asked_to_end": asked_to_end,
+    "slow": slow,
 }
 
 

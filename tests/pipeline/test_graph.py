@@ -18,6 +18,7 @@ OURS = (
     "workflow",
     "params",
     "profiles",
+    "slurm",
     "scantling",
     "stages",
     ".dvcignore",
@@ -127,7 +128,14 @@ EDITS = [
     ("scantling/ema.py", None, {"burn_in@", "polish@", "retrain@"}),
     ("scantling/data/digits.py", None, {"generate@"}),
 ]
-NO_INPUTS = ("params/resources.yaml", "params/data/bccd.yaml", "workflow/job.py", "Snakefile")
+NO_INPUTS = (
+    "params/resources.yaml",
+    "slurm/config.yaml",
+    "params/data/bccd.yaml",
+    "workflow/job.py",
+    "workflow/launch.py",
+    "Snakefile",
+)
 
 
 @pytest.mark.parametrize(("file", "section", "expected"), EDITS, ids=[f"{f}:{s}" if s else f for f, s, _ in EDITS])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
-import shlex
+import re
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -47,8 +47,8 @@ def stages() -> list[Stage]:
     return [
         Stage(
             name=s.addressing,
-            script=ROOT / shlex.split(s.cmd)[1],
-            options=_options(shlex.split(s.cmd)),
+            script=ROOT / _words(s.cmd)[0],
+            options=_options(_words(s.cmd)),
             deps=[d.def_path for d in s.deps if not isinstance(d, ParamsDependency)],
             outs=[o.def_path for o in s.outs],
             params={
@@ -59,9 +59,14 @@ def stages() -> list[Stage]:
     ]
 
 
+def _words(command: str) -> list[str]:
+    """The script and its arguments, whoever starts it."""
+    return re.sub(r"^python (-m workflow\.launch )?", "", command).split()
+
+
 def _options(words: list[str]) -> dict[str, str]:
-    assert words[0] == "python" and all(w.startswith("--") for w in words[2::2]), words
-    return dict(zip((w[2:] for w in words[2::2]), words[3::2], strict=True))
+    assert all(w.startswith("--") for w in words[1::2]), words
+    return dict(zip((w[2:] for w in words[1::2]), words[2::2], strict=True))
 
 
 def _function(script: Path) -> Callable[..., None]:

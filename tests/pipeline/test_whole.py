@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -18,96 +17,16 @@ import pytest
 import yaml
 
 from scantling.stage import digest
+from tests.pipeline.small_project import SOFT, SPARSE, Project, copy, edit
 from tests.pipeline.toy_project import wait_until_gone
-
-ROOT = Path(__file__).resolve().parents[2]
-PARTS = (
-    "scantling", "stages", "params", "workflow", "profiles", "Snakefile", "dvc.yaml", ".dvcignore", ".gitignore",
-    ".dvc/config", ".dvc/.gitignore",
-)  # fmt: skip
-SEMI, SPARSE = "digits-images_5-f1", "digits-drop_50-f1"
-STUDY = {
-    "name": "smoke",
-    "title": "Smoke",
-    "data": "digits",
-    "detectors": ["faster_rcnn_lite"],
-    "training": "digits",
-    "folds": [1],
-    "seeds": [0],
-    "grid": [
-        {"splits": ["images_5"], "methods": ["supervised", "soft_teacher"]},
-        {"splits": ["drop_50"], "detectors": ["retinanet_lite"], "training": "digits_sparse", "methods": ["co_mining"]},
-    ],
-}
-SOFT = f"{SEMI}-faster_rcnn_lite-digits-soft_teacher-s0"
-
-
-def edit(path: Path, **values: object) -> None:
-    content = yaml.safe_load(path.read_text())
-    for key, value in values.items():
-        *sections, last = key.split("__")
-        place = content
-        for section in sections:
-            place = place[section]
-        place[last] = value
-    path.write_text(yaml.safe_dump(content))
-
-
-class Project:
-    def __init__(self, folder: Path):
-        self.folder = folder
-        self.environment = os.environ | {
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-            "PYTHONPATH": str(folder),
-            "OMP_NUM_THREADS": "1",
-        }
-
-    def run(self, *command: str, fails: bool = False) -> str:
-        done = subprocess.run(
-            command, cwd=self.folder, env=self.environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        )
-        assert (done.returncode != 0) == fails, done.stdout[-4000:]
-        return done.stdout
-
-    def snakemake(self, *arguments: str, fails: bool = False) -> str:
-        return self.run("snakemake", "--cores", "2", *arguments, fails=fails)
-
-    def dvc_ran(self, *arguments: str) -> set[str]:
-        return set(re.findall(r"Running stage '([^']+)'", self.run("dvc", "repro", *arguments)))
-
-    def stale(self) -> set[str]:
-        status = json.loads(self.run("dvc", "status", "--json"))
-        return set(status)
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    folder = tmp_path_factory.mktemp("whole") / "project"
-    for part in PARTS:
-        source, target = ROOT / part, folder / part
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if source.is_dir():
-            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy2(source, target)
-    edit(
-        folder / "params/generate/digits.yaml",
-        scenes={"train": 12, "val": 4, "test": 5},
-        image_px=96,
-        digit_px=[18, 40],
-    )
-    for recipe in ("digits", "digits_sparse"):
-        file = folder / f"params/training/{recipe}.yaml"
-        edit(file, burn_in__steps=3, retrain__steps=3, burn_in__labeled_per_step=2)
-        edit(file, retrain__labeled_per_step=2, retrain__unlabeled_per_step=2, retrain__checkpoint_every_steps=2)
-    (folder / "params/studies/smoke.yaml").write_text(yaml.safe_dump(STUDY))
-    made = Project(folder)
-    for command in ("git init -q", "git config user.email a@b.c", "git config user.name n"):
-        made.run(*command.split())
-    made.run(sys.executable, "-m", "workflow.study", "params/studies/smoke.yaml")
-    made.run("git", "add", "-A")
-    made.run("git", "commit", "-qm", "start")
-    yield made
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    made = Project(tmp_path_factory.mktemp("whole") / "project")
+    copy(made.folder)
+    made.begin()
+    return made
 
 
 def test_the_whole_pipeline(project: Project) -> None:

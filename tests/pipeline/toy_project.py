@@ -70,7 +70,7 @@ stages:
 
 # `note` says in work/ran.txt, which no engine knows, that a stage really ran; `{...}` blocks are the stages' own.
 SCRIPT = """\
-import argparse, json, os, pathlib, sys, time, yaml
+import argparse, json, os, pathlib, signal, sys, time, yaml
 parser = argparse.ArgumentParser()
 for name in ("params", "data", "index", "training", "model", "results", "out"):
     parser.add_argument("--" + name)
@@ -107,7 +107,11 @@ table = (pathlib.Path(a.index) / "table.txt").read_text()
 (out / "history.tsv").write_text("step\\tloss\\n" + "".join(f"{s}\\t{1 / (s + 1)}\\n" for s in range(settings["steps"])))
 if (work / "fail").exists():
     sys.exit("retrain: work/fail: is there; delete it")
+asked = []
+signal.signal(signal.SIGTERM, lambda *_: asked.append(1))
 for step in range(first, settings["steps"]):
+    if asked:
+        sys.exit(f"retrain: asked to end at step {step}")
     if (work / "slow").exists():
         time.sleep(0.2)
         (work / "pid.txt").write_text(str(os.getpid()))
