@@ -8,7 +8,13 @@ import torch
 torch.set_num_threads(1)  # several test processes share the cores; and sums do not depend on the machine
 
 # minutes each, begun first: last, they would keep one process busy alone
-LONGEST = ("tests/pipeline/test_whole.py", "tests/test_own_data.py", "tests/faults/test_kills.py", "tests/pipeline/")
+LONGEST = (
+    "tests/pipeline/test_whole.py",
+    "tests/test_own_data.py",
+    "tests/pipeline/test_slurm.py",
+    "tests/faults/",
+    "tests/pipeline/",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -81,12 +81,11 @@ def test_the_benchmark_of_prepare_runs(tmp_path: Path) -> None:
 def test_detectors_against_torchvision() -> None:
     done = subprocess.run(
         [sys.executable, "benchmarks/detectors.py", "--image", "64", "--batch", "1", "--steps", "1", "--repeats", "1",
-         "faster_rcnn_lite", "retinanet_lite", "fcos_lite"],
+         "faster_rcnn_lite"],
         cwd=ROOT, env={"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    for name in ("faster_rcnn_lite", "retinanet_lite", "fcos_lite"):
-        assert re.search(rf"{name}: images/s over torchvision's: median \d", done.stdout)
+    assert re.search(r"faster_rcnn_lite: images/s over torchvision's: median \d", done.stdout)
 
 
 def test_a_teacher_student_step_against_its_parts() -> None:

@@ -7,7 +7,7 @@ import subprocess
 import threading
 import time
 
-import psutil  # DVC needs it too
+import psutil
 
 SHELLS = ("sh", "bash", "dash", "zsh", "ksh")
 LOOK_S = 0.5  # seconds between two looks at Snakemake

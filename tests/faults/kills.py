@@ -1,4 +1,4 @@
-"""Train once in peace and once killed (signal 9) twenty times in a row; print whether the weights are the same bytes.
+"""Train once in peace and once killed (signal 9) eight times in a row; print whether the weights are the same bytes.
 
     python tests/faults/kills.py FOLDER [SEED]
     python tests/faults/kills.py FOLDER group     once, by SIGTERM to the training and its loader worker; what it said
@@ -26,7 +26,7 @@ from scantling.stage import Stopped
 from tests import tiny, toy
 from tests.methods import test_battery as battery
 
-KILLS, STEPS = 20, 150
+KILLS, STEPS = 8, 60
 
 
 def train_all(folder: Path, workers: int) -> None:

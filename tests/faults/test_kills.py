@@ -1,4 +1,4 @@
-"""Twenty kills in a row at random moments end in the same bytes; SIGTERM to a whole job saves the state."""
+"""Eight kills in a row at random moments end in the same bytes; SIGTERM to a whole job saves the state."""
 
 import json
 import os
@@ -17,10 +17,10 @@ def found(*arguments: str) -> dict:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def test_twenty_random_kills_change_no_bit(tmp_path: Path) -> None:
+def test_random_kills_change_no_bit(tmp_path: Path) -> None:
     seen = found(str(tmp_path))
-    assert seen["equal"] and seen["kills"] == 20
-    assert seen["resumed"] >= 10, "most lives must find what the one before left"
+    assert seen["equal"] and seen["kills"] == 8
+    assert seen["resumed"] >= 4, "most lives must find what the one before left"
 
 
 def test_a_job_asked_to_end_with_all_its_workers_saves_its_state(tmp_path: Path) -> None:

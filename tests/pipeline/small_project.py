@@ -27,7 +27,7 @@ STUDY = {
     "folds": [1],
     "seeds": [0],
     "grid": [
-        {"splits": ["images_5"], "methods": ["supervised", "soft_teacher"]},
+        {"splits": ["images_5"], "methods": ["soft_teacher"]},
         {"splits": ["drop_50"], "detectors": ["retinanet_lite"], "training": "digits_sparse", "methods": ["co_mining"]},
     ],
 }
