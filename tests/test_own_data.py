@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.pipeline.test_whole import PARTS, ROOT, Project
+from tests.pipeline.small_project import PARTS, ROOT, Project
 
 DOC = (ROOT / "docs" / "own-data.md").read_text()
 COMMANDS = re.findall(r"^    ((?:python|make|snakemake) .*)", DOC, re.M)
