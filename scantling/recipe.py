@@ -35,7 +35,7 @@ class TrainingParams(Params):
     clip_norm: float | None = Field(None, gt=0)
     ema: EmaParams
     min_visible: float = Field(0.0, ge=0, le=1, description="area share of a labeled box a view must show to count")
-    background_iou: float = Field(
+    background_from_iou: float = Field(
         0.0,
         ge=0,
         lt=1,

@@ -26,7 +26,8 @@ class Target:
     ignore          (M, 4) float32, regions where nothing is learned: samples that overlap them are not background
     background      False: this image has no reliable background, its losses count as zero when no box is left
                     and its negatives are never used
-    background_iou  samples are background only if they overlap some box by at least this IoU, 0..1; the others are left
+    background_from_iou
+                    samples are background only if they overlap some box by at least this IoU, 0..1; the others are left
                     out, as nobody said what is there. 0: whatever is no object is background, as it is without a box
     seed            what detectors draw in this image (samples of anchors, of RoIs) follows from it, so that it does not
                     depend on the rest of the batch, nor on the process; None: torch's global generator
@@ -41,7 +42,7 @@ class Target:
     for_box: Tensor
     ignore: Tensor
     background: bool = True
-    background_iou: float = 0.0
+    background_from_iou: float = 0.0
     seed: int | None = None
 
     @classmethod
@@ -57,7 +58,7 @@ class Target:
         for_box: Tensor | None = None,
         ignore: Tensor | None = None,
         background: bool = True,
-        background_iou: float = 0.0,
+        background_from_iou: float = 0.0,
         seed: int | None = None,
     ) -> Target:
         """A target in which everything not given is plain: weight 1, score 1, seen by every loss."""
@@ -74,7 +75,7 @@ class Target:
             for_box=seen if for_box is None else for_box,
             ignore=boxes.new_zeros((0, 4)) if ignore is None else ignore,
             background=background,
-            background_iou=background_iou,
+            background_from_iou=background_from_iou,
             seed=seed,
         )
 

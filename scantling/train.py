@@ -213,7 +213,7 @@ def _batches(
         seed=seed,
         workers=params.workers,
         min_visible=params.min_visible,
-        background_iou=params.background_iou,
+        background_from_iou=params.background_from_iou,
         views_on=params.views_on,
         accumulate=params.accumulate,
         rank=distributed.rank(),

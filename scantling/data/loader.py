@@ -162,11 +162,11 @@ class _ViewDataset(Dataset[tuple[Request, Any]]):
         wanted: dict[str, tuple[str, ...]],
         seed: int,
         min_visible: float,
-        background_iou: float,
+        background_from_iou: float,
         views_on: ViewsOn,
     ):
         self.pool, self.params, self.wanted, self.seed, self.min_visible = pool, params, wanted, seed, min_visible
-        self.background_iou, self.views_on = background_iou, views_on
+        self.background_from_iou, self.views_on = background_from_iou, views_on
 
     def __getitem__(self, request: Request) -> tuple[Request, Any]:  # type: ignore[override]
         image = images.decode(self.pool.file(request.image_id))
@@ -185,7 +185,7 @@ class _ViewDataset(Dataset[tuple[Request, Any]]):
             return Target.empty(seed=seed)
         truth = self.pool.truth(request.image_id)
         boxes, labels, rest = seen_boxes(*truth, plan.matrix, plan.size, self.min_visible)
-        return Target.of(boxes, labels, ignore=rest, background_iou=self.background_iou, seed=seed)
+        return Target.of(boxes, labels, ignore=rest, background_from_iou=self.background_from_iou, seed=seed)
 
 
 def collate(samples: Sequence[tuple[Tensor, Tensor, Target]], image_ids: Sequence[int]) -> Batch:
@@ -262,7 +262,7 @@ def training_steps(
     seed: int,
     workers: int = 0,
     min_visible: float = 0.0,
-    background_iou: float = 0.0,
+    background_from_iou: float = 0.0,
     views_on: ViewsOn = "workers",
     accumulate: int = 1,
     rank: int = 0,
@@ -275,7 +275,7 @@ def training_steps(
     """
     wanted = {"labeled": labeled_views, "unlabeled": unlabeled_views}
     views.check(params, labeled_views + unlabeled_views)
-    dataset = _ViewDataset(pool, params, wanted, seed, min_visible, background_iou, views_on)
+    dataset = _ViewDataset(pool, params, wanted, seed, min_visible, background_from_iou, views_on)
     return iter(
         DataLoader(
             dataset,

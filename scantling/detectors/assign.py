@@ -40,10 +40,10 @@ class Rule:
     own_box: bool = False
 
 
-def assign(candidates: Tensor, boxes: Tensor, ignore: Tensor, rule: Rule, background_iou: float = 0.0) -> Tensor:
+def assign(candidates: Tensor, boxes: Tensor, ignore: Tensor, rule: Rule, background_from_iou: float = 0.0) -> Tensor:
     """(R,) int64: index of the truth box that each candidate learns, or BACKGROUND, or UNUSED.
 
-    background_iou: IoU with some box that background needs, 0 = none (see `Target`).
+    background_from_iou: IoU with some box that background needs, 0 = none (see `Target`).
     """
     matched = torch.full((len(candidates),), BACKGROUND, dtype=torch.int64, device=candidates.device)
     if len(candidates) == 0:
@@ -51,7 +51,7 @@ def assign(candidates: Tensor, boxes: Tensor, ignore: Tensor, rule: Rule, backgr
     if len(boxes):
         iou = box_iou(boxes, candidates)
         best, index = iou.max(dim=0)
-        matched[(best >= rule.negative_iou) | (best < background_iou)] = UNUSED
+        matched[(best >= rule.negative_iou) | (best < background_from_iou)] = UNUSED
         positive = best >= rule.positive_iou
         if rule.low_quality_iou is not None:
             own_best = iou.amax(dim=1, keepdim=True)
@@ -83,7 +83,7 @@ def assign_images(
     found = []
     for i, (places, target, mask) in enumerate(zip(candidates, targets, seen, strict=True)):
         rows = torch.arange(len(places), device=places.device) if usable is None else torch.where(usable[i])[0]
-        part = assign(places[rows], target.boxes[mask], target.ignore, rule, target.background_iou)
+        part = assign(places[rows], target.boxes[mask], target.ignore, rule, target.background_from_iou)
         positive = part >= 0
         part[positive] = torch.where(mask)[0][part[positive]]
         found.append(torch.full((len(places),), UNUSED, device=places.device).index_copy(0, rows, part))

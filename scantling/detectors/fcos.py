@@ -109,8 +109,8 @@ class Fcos(DenseDetector):
 
     def assign(self, found: Predictions, targets: Sequence[Target], seen: Sequence[Tensor]) -> list[Tensor]:
         """A location learns the smallest box in whose center it lies and whose size fits its level (Co-Student section
-        8). Background locations in an ignore region whose size fits their level are left out; with `background_iou`
-        (see `Target`) also those outside every box grown so far that its IoU with itself is that."""
+        8). Background locations in an ignore region whose size fits their level are left out; with
+        `background_from_iou` (see `Target`) also those outside every box grown so far that its IoU with itself is that."""
         ranges = torch.cat(
             [found.places.new_tensor(r).expand(n, 2) for r, n in zip(self.ranges, found.counts, strict=True)]
         )
@@ -121,8 +121,8 @@ class Fcos(DenseDetector):
             matched = torch.full_like(found.places[:, 0], BACKGROUND, dtype=torch.int64)
             if len(target):
                 matched = torch.where(fits.any(dim=1), area.argmin(dim=1), matched)
-                if target.background_iou:
-                    far = ~near(found.places, target.boxes[mask], target.background_iou)
+                if target.background_from_iou:
+                    far = ~near(found.places, target.boxes[mask], target.background_from_iou)
                     matched[far & (matched == BACKGROUND)] = UNUSED
             if len(target.ignore):
                 ignored = fitting(found.places, target.ignore, ranges, 0).any(dim=1)

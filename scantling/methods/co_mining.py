@@ -116,7 +116,7 @@ class Method(supervised.Method):
             torch.cat([truth.labels, mined.labels]),
             scores=torch.cat([truth.scores, mined.scores]),
             ignore=torch.cat([truth.ignore, seen.boxes[uncertain]]),
-            background_iou=truth.background_iou,
+            background_from_iou=truth.background_from_iou,
             seed=truth.seed,
         )
 

@@ -129,7 +129,7 @@ class Method(supervised.Method):
             torch.cat([truth.labels, mined.labels]),
             scores=torch.cat([truth.scores, mined.scores]),
             ignore=truth.ignore,
-            background_iou=truth.background_iou,
+            background_from_iou=truth.background_from_iou,
             seed=truth.seed,
             background=len(boxes) > 0,  # section 8
         )

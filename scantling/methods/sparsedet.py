@@ -183,7 +183,7 @@ class Method(supervised.Method):
         for one, target in zip(sure, truth, strict=True):
             boxes, labels = exchange.confident_added(target.boxes, target.labels, one, **rules)
             plain = Target.of(boxes, labels, ignore=target.ignore, seed=target.seed)
-            targets.append(replace(plain, background_iou=target.background_iou))
+            targets.append(replace(plain, background_from_iou=target.background_from_iou))
         return targets
 
     def _single_stage(

@@ -12,11 +12,11 @@ from tests import toy
 
 
 def steps(
-    pool: loader.Pool, first: int = 0, last: int = 3, views: ViewParams = toy.VIEWS, background_iou: float = 0.0
+    pool: loader.Pool, first: int = 0, last: int = 3, views: ViewParams = toy.VIEWS, background_from_iou: float = 0.0
 ) -> list[loader.TrainingStep]:
     stream = sampler.steps(pool.labeled, pool.unlabeled, labeled_per_step=2, unlabeled_per_step=2, seed=3)
     asked: dict[str, Any] = {"labeled_views": ("labeled",), "unlabeled_views": ("weak", "strong")}
-    asked |= {"first": first, "last": last, "background_iou": background_iou}
+    asked |= {"first": first, "last": last, "background_from_iou": background_from_iou}
     return list(loader.training_steps(pool, views, **asked, stream=stream, seed=3))
 
 
@@ -110,9 +110,9 @@ def test_strong_may_share_the_geometry_of_weak(tmp_path: Path) -> None:
 
 
 def test_labeled_views_say_what_background_needs(tmp_path: Path) -> None:
-    for step in steps(toy.pool(tmp_path), background_iou=0.1):
-        assert {t.background_iou for view in step.labeled.values() for t in view.targets} == {0.1}
-        assert {t.background_iou for view in step.unlabeled.values() for t in view.targets} == {0.0}
+    for step in steps(toy.pool(tmp_path), background_from_iou=0.1):
+        assert {t.background_from_iou for view in step.labeled.values() for t in view.targets} == {0.1}
+        assert {t.background_from_iou for view in step.unlabeled.values() for t in view.targets} == {0.0}
 
 
 def test_a_box_mostly_outside_is_neither_target_nor_background() -> None:

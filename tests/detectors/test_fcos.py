@@ -187,11 +187,11 @@ def test_background_may_have_to_lie_near_a_box(fcos):
     found, box = found_of(fcos), torch.tensor([[24.0, 24, 40, 40]])
     seen = [torch.ones(1).bool()]
     (plain,) = fcos.assign(found, [Target.of(box, torch.tensor([0]))], seen)
-    (matched,) = fcos.assign(found, [Target.of(box, torch.tensor([0]), background_iou=0.25)], seen)
+    (matched,) = fcos.assign(found, [Target.of(box, torch.tensor([0]), background_from_iou=0.25)], seen)
     location = middle(found.places)
     within = ((location > 16) & (location < 48)).all(dim=1)  # twice the sides: a quarter of that area is the box
     assert torch.equal(matched >= 0, plain >= 0) and torch.equal(matched == BACKGROUND, within & (plain < 0))
-    (empty,) = fcos.assign(found, [replace(Target.empty(), background_iou=0.25)], [torch.zeros(0).bool()])
+    (empty,) = fcos.assign(found, [replace(Target.empty(), background_from_iou=0.25)], [torch.zeros(0).bool()])
     assert (empty == BACKGROUND).all()
 
 
