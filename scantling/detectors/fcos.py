@@ -110,7 +110,7 @@ class Fcos(DenseDetector):
     def assign(self, found: Predictions, targets: Sequence[Target], seen: Sequence[Tensor]) -> list[Tensor]:
         """A location learns the smallest box in whose center it lies and whose size fits its level (Co-Student section
         8). Background locations in an ignore region whose size fits their level are left out; with
-        `background_from_iou` (see `Target`) also those outside every box grown so far that its IoU with itself is that."""
+        `background_from_iou` (see `Target`) also those outside every box grown until its IoU with itself is that."""
         ranges = torch.cat(
             [found.places.new_tensor(r).expand(n, 2) for r, n in zip(self.ranges, found.counts, strict=True)]
         )
