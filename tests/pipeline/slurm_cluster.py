@@ -71,11 +71,11 @@ def install() -> None:
     for command in INSTALL:
         try:
             done = subprocess.run(
-                command, env=os.environ | {"DEBIAN_FRONTEND": "noninteractive"}, timeout=300, text=True,
+                command, env=os.environ | {"DEBIAN_FRONTEND": "noninteractive"}, timeout=120, text=True,
                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             )  # fmt: skip
         except subprocess.TimeoutExpired:
-            raise Impossible(f"no Slurm here, and `{' '.join(command)}` takes longer than 300 s") from None
+            raise Impossible(f"no Slurm here, and `{' '.join(command)}` takes longer than 120 s") from None
         if done.returncode:
             last = (done.stdout.strip() or "nothing was said").splitlines()[-1]
             raise Impossible(f"no Slurm here, and `{' '.join(command)}` fails: {last}")
