@@ -6,14 +6,13 @@ import csv
 import json
 import re
 import shlex
-import shutil
 import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from tests.pipeline.small_project import PARTS, ROOT, Project
+from tests.pipeline.small_project import ROOT, Project, files
 
 DOC = (ROOT / "docs" / "own-data.md").read_text()
 COMMANDS = re.findall(r"^    ((?:python|make|snakemake) .*)", DOC, re.M)
@@ -28,13 +27,7 @@ def project(tmp_path: Path, shared_data: Path) -> Project:
     if not cards.is_dir():
         pytest.skip("../shared/data/playing_cards is not here: the document is walked with its photographs")
     folder = tmp_path / "project"
-    for part in PARTS:
-        source, target = ROOT / part, folder / part
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if source.is_dir():
-            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy2(source, target)
+    files(folder)
     _data(cards, folder / "data/raw/own_data", folder / "data/raw/new")
     made = Project(folder)
     for command in ("git init -q", "git config user.email a@b.c", "git config user.name n", "git add -A"):

@@ -146,13 +146,7 @@ def asked_to_end(folder: Path, out: Path) -> None:
             time.sleep(0.01)
             return super().step(student, teacher, batch)
 
-    student = tiny.detector("retinanet")
-    trained = train.run(
-        student=student, average=copy.deepcopy(student), labeler=None,
-        method=Slow(supervised.Params(), tiny.CLASSES, None), pool=toy.pool(folder), views=VIEWS,
-        params=toy.training(5, checkpoint_every_steps=100), seed=3, device="cpu", work=folder / "w", what="slow",
-    )  # fmt: skip
-    save_file({k: v.contiguous() for k, v in trained.student.state_dict().items()}, out / "student.safetensors")
+    _trained(Slow, folder, out, steps=5)
 
 
 def slow(folder: Path, out: Path) -> None:
@@ -166,11 +160,15 @@ def slow(folder: Path, out: Path) -> None:
                 time.sleep(0.2)
             return super().step(student, teacher, batch)
 
+    _trained(Slow, folder, out, steps=30)
+
+
+def _trained(method: type[supervised.Method], folder: Path, out: Path, steps: int) -> None:
     student = tiny.detector("retinanet")
     trained = train.run(
         student=student, average=copy.deepcopy(student), labeler=None,
-        method=Slow(supervised.Params(), tiny.CLASSES, None), pool=toy.pool(folder), views=VIEWS,
-        params=toy.training(30, checkpoint_every_steps=100), seed=3, device="cpu", work=folder / "w", what="slow",
+        method=method(supervised.Params(), tiny.CLASSES, None), pool=toy.pool(folder), views=VIEWS,
+        params=toy.training(steps, checkpoint_every_steps=100), seed=3, device="cpu", work=folder / "w", what="slow",
     )  # fmt: skip
     save_file({k: v.contiguous() for k, v in trained.student.state_dict().items()}, out / "student.safetensors")
 

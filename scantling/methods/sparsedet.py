@@ -182,8 +182,8 @@ class Method(supervised.Method):
         targets = []
         for one, target in zip(sure, truth, strict=True):
             boxes, labels = exchange.confident_added(target.boxes, target.labels, one, **rules)
-            plain = Target.of(boxes, labels, ignore=target.ignore, seed=target.seed)
-            targets.append(replace(plain, background_from_iou=target.background_from_iou))
+            known = {"ignore": target.ignore, "background_from_iou": target.background_from_iou, "seed": target.seed}
+            targets.append(Target.of(boxes, labels, **known))
         return targets
 
     def _single_stage(

@@ -78,8 +78,8 @@ class Project:
         return set(status)
 
 
-def copy(folder: Path, *more: str) -> None:
-    """The project's files, with data and trainings made small; the study is not chosen yet."""
+def files(folder: Path, *more: str) -> None:
+    """The project's files as they are."""
     for part in (*PARTS, *more):
         source, target = ROOT / part, folder / part
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -87,6 +87,11 @@ def copy(folder: Path, *more: str) -> None:
             shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy2(source, target)
+
+
+def copy(folder: Path, *more: str) -> None:
+    """The project's files, with data and trainings made small; the study is not chosen yet."""
+    files(folder, *more)
     edit(
         folder / "params/generate/digits.yaml",
         scenes={"train": 12, "val": 4, "test": 5},
