@@ -24,7 +24,7 @@ import typing
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from scantling import alone, distributed, log
 from scantling.commit import at_start
@@ -59,13 +59,22 @@ def run(function: Callable[..., None], argv: list[str] | None = None) -> None:
         values = {name: _value(kind, getattr(arguments, name)) for name, kind in hints.items() if name != "return"}
         call(function, values)
     except (BadInput, ParamsError, Stopped) as error:
-        sys.exit(f"{distributed.prefix()}{function.__name__}: {error}")
+        _end(f"{function.__name__}: {error}")
     except (OSError, RuntimeError) as error:
         if full := _disk_full(error):
-            sys.exit(f"{distributed.prefix()}{function.__name__}: {full}")
+            _end(f"{function.__name__}: {full}")
         if isinstance(error, OSError) or not distributed.deserted(error):
             raise
-        sys.exit(f"{distributed.prefix()}{function.__name__}: another process ended; see what it says")
+        _end(f"{function.__name__}: another process ended; see what it says")
+
+
+def _end(reason: str) -> NoReturn:
+    if not distributed.launched():
+        sys.exit(reason)
+    # the interpreter would write the text and the end of the line apart, and another process its own between them
+    sys.stderr.write(f"{distributed.prefix()}{reason}\n")
+    sys.stderr.flush()
+    sys.exit(1)
 
 
 def call(function: Callable[..., None], values: dict[str, Any]) -> None:
