@@ -28,7 +28,7 @@ from scantling import methods
 from scantling.data import corrections, index, split
 from scantling.data.index import XYXY, Index, table
 from scantling.data.loader import Pool
-from scantling.evaluate import fast, label_quality
+from scantling.evaluate import fast, label_quality, portions
 from scantling.evaluate.params import EvaluateParams
 from scantling.pseudo import COLUMNS
 
@@ -67,7 +67,7 @@ def make(folder: Path, boxes: int) -> None:
 
 def take(step: str, folder: Path) -> object:
     """One step on these files; gives what it holds at its end."""
-    data = index.load(folder, truth=step in ("quality", "coco"))
+    data = index.load(folder, truth=step == "coco")
     asked = methods.MethodParams.load(ROOT / "params/methods/soft_teacher_cached.yaml")
     params = EvaluateParams.load(ROOT / "params/evaluate.yaml")
     if step == "pool":
@@ -81,11 +81,11 @@ def take(step: str, folder: Path) -> object:
         labels = pd.read_parquet(folder / "refined.parquet")
         maker = methods.create(asked, data.classes, labels)
         return maker, Pool.of(folder, data.images, corrections.seen(split.load(folder), labels), keep_empty=True)
-    found = pd.read_parquet(folder / "pseudo.parquet")
     if step == "coco":
-        return fast.evaluate(data, "train", found.drop(columns="spread"))
-    refined = pd.read_parquet(folder / "refined.parquet")
-    return label_quality.measure(data, split.load(folder), found, refined, params.label_quality)
+        return fast.evaluate(data, "train", pd.read_parquet(folder / "pseudo.parquet").drop(columns="spread"))
+    names = ("boxes", "split", "pseudo", "refined")
+    tables = label_quality.Tables(**{name: portions.of_file(folder / f"{name}.parquet") for name in names})
+    return label_quality.measure(data, tables, params.label_quality)
 
 
 def memory(field: str) -> float:

@@ -26,17 +26,16 @@ A killed run goes on where it was.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-import pandas as pd
 
 from scantling import work
 from scantling.checkpoint import load_weights
 from scantling.data import index as indexes
-from scantling.data import split as splits
+from scantling.data import parquet
 from scantling.distributed import is_first
-from scantling.evaluate import below, facts, label_quality
+from scantling.evaluate import below, facts, frequency, label_quality, portions
 from scantling.evaluate.params import EvaluateParams
 from scantling.predict import predict
 from scantling.pseudo_files import load_held_out
@@ -54,7 +53,7 @@ def evaluate(
     before: Path | None = None,
     burn_in: Path | None = None,
 ) -> None:
-    data = indexes.load(index, truth=is_first())  # the others only look at images
+    data = indexes.load(index, truth=False)
     images = data.images[data.images["subset"] == params.subset]
     settings = params.model_dump(include={"batch_size", "workers", "score_threshold", "nms_iou", "limit"})
     weights = {role: model / f"{role}.safetensors" for role in ("student", "teacher")}
@@ -78,8 +77,13 @@ def evaluate(
             detector, looked_at[role], data.root, input=size, device=device(), keep=keep / role, **settings
         )
     if is_first():  # the others have found their part
-        quality = _quality(data, split, pseudo, refined, before, params)
-        made = facts.measure(data, splits.load(split), found, looked_at, quality, params)
+        data = replace(data, image_labels=parquet.read(index / "image_labels.parquet"))
+        tables = _tables(index, split, pseudo, refined, before)
+        quality = _quality(data, tables, pseudo, params)
+        labeled = frequency.labeled_boxes(tables.split, len(data.classes))
+        data = replace(data, boxes=portions.of_images(tables.boxes, images["image_id"].to_numpy()))
+        del tables  # where one of them was held
+        made = facts.measure(data, labeled, found, looked_at, quality, params)
         for name, content in made.documents.items():
             (out / name).write_text(json.dumps(content, indent=None if name == "errors.json" else 1))
         made.tables["per_class.csv"].to_csv(out / "per_class.csv", index=False)
@@ -87,19 +91,23 @@ def evaluate(
     work.finished(keep)
 
 
-def _quality(
-    data: indexes.Index, split: Path, pseudo: Path, refined: Path, before: Path | None, params: EvaluateParams
-) -> dict[str, Any]:
-    first_round = before is None or before == refined
-    return label_quality.measure(
-        data,
-        splits.load(split),
-        pd.read_parquet(pseudo / "pseudo.parquet"),
-        pd.read_parquet(refined / "refined.parquet"),
-        params.label_quality,
-        before=None if first_round else pd.read_parquet(before / "refined.parquet"),
-        on_held_out=load_held_out(pseudo),
-    )
+def _tables(index: Path, split: Path, pseudo: Path, refined: Path, before: Path | None) -> label_quality.Tables:
+    files = {
+        "boxes": index / "boxes.parquet",
+        "split": split / "split.parquet",
+        "pseudo": pseudo / "pseudo.parquet",
+        "refined": refined / "refined.parquet",
+    }
+    if before is not None and before != refined:  # not the first round
+        files["before"] = before / "refined.parquet"
+    return label_quality.Tables(**{name: portions.of_file(file) for name, file in files.items()})
+
+
+def _quality(data: indexes.Index, tables: label_quality.Tables, pseudo: Path, params: EvaluateParams) -> dict[str, Any]:
+    held_out = load_held_out(pseudo)
+    if held_out is not None:
+        held_out = held_out[0], portions.Held(held_out[1])
+    return label_quality.measure(data, tables, params.label_quality, on_held_out=held_out)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ can stand in every row. Nothing in a table is run: columns are numbers, truth va
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
@@ -22,9 +24,22 @@ WIDTHS = {"BOOLEAN": 1, "INT32": 4, "FLOAT": 4, "INT64": 8, "DOUBLE": 8, "INT96"
 
 def read(file: Path) -> pd.DataFrame:
     """The table. Raises BadInput for what is no table or is too large once unpacked, OSError for no file."""
-    try:
+    with _told(file):
         _refuse_bomb(file)
         return pd.read_parquet(file)
+
+
+def check(file: Path) -> None:
+    """The same without reading: for tables of which only some rows are held at a time."""
+    with _told(file):
+        _refuse_bomb(file)
+
+
+@contextmanager
+def _told(file: Path) -> Iterator[None]:
+    """What is wrong with the file as BadInput."""
+    try:
+        yield
     except (BadInput, FileNotFoundError, PermissionError):
         raise
     except (pa.ArrowException, OSError, ValueError) as error:

@@ -3,32 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from scantling.evaluate.counting import Judged, rounded
+from scantling.evaluate.sums import Sums
 
 
-def reliability(judged: Judged, classes: Sequence[str], bins: int) -> dict[str, Any]:
-    """Labels in `bins` equal ranges of the score 0..1, of all classes and of each.
+@dataclass(frozen=True)
+class Bins(Sums):
+    """(C, B) for each class and range of the score: labels that count, how many are right, sum of scores."""
 
-    Gives `edges` (bins + 1 scores; a range has its lower edge, the last one both) and for `all` and `classes` by name
+    count: np.ndarray
+    right: np.ndarray
+    score: np.ndarray
+
+
+def edges_of(bins: int) -> np.ndarray:
+    """(B + 1,) equal ranges of the score 0..1; a range has its lower edge, the last one both."""
+    return np.linspace(0, 1, bins + 1)
+
+
+def binned(judged: Judged, classes: int, bins: int) -> Bins:
+    """Count the labels of each class in `bins` ranges of the score."""
+    place = np.searchsorted(edges_of(bins)[1:-1].astype(np.float32), judged.scores, side="right")
+    used = judged.counted
+    cell = judged.labels[used] * bins + place[used]
+
+    def table(weights: np.ndarray | None = None) -> np.ndarray:
+        return np.bincount(cell, weights, minlength=classes * bins).reshape(classes, bins).astype(np.float64)
+
+    return Bins(table(), table(judged.right[used]), table(judged.scores[used].astype(np.float64)))
+
+
+def reliability(sums: Bins, classes: Sequence[str]) -> dict[str, Any]:
+    """Labels in equal ranges of the score 0..1, of all classes and of each.
+
+    Gives `edges` (scores between the ranges, see edges_of) and for `all` and `classes` by name
     count, mean_score, precision (lists along the ranges, None where nothing lies in one) and error: the expected
     calibration error, sum over ranges of count / N * |precision - mean score| (Guo et al., ICML 2017, equation 5);
     None without labels.
     """
-    edges = np.linspace(0, 1, bins + 1)
-    place = np.searchsorted(edges[1:-1].astype(np.float32), judged.scores, side="right")
-    used = judged.counted
-    cell = judged.labels[used] * bins + place[used]
-    shape = (len(classes), bins)
-
-    def table(weights: np.ndarray | None = None) -> np.ndarray:
-        sums = np.bincount(cell, weights, minlength=len(classes) * bins).reshape(shape).astype(np.float64)
-        return np.vstack([sums.sum(axis=0), sums])
-
-    count, right, score = table(), table(judged.right[used]), table(judged.scores[used].astype(np.float64))
+    count, right, score = (np.vstack([one.sum(axis=0), one]) for one in (sums.count, sums.right, sums.score))
     with np.errstate(divide="ignore", invalid="ignore"):
         precision, mean_score = right / count, score / count
     gap = np.where(count > 0, count * np.abs(precision - mean_score), 0).sum(axis=1)
@@ -41,7 +59,7 @@ def reliability(judged: Judged, classes: Sequence[str], bins: int) -> dict[str, 
         }
         for k in range(len(classes) + 1)
     ]
-    return {"edges": [round(float(e), 6) for e in edges], "all": rows[0]} | {
+    return {"edges": [round(float(e), 6) for e in edges_of(sums.count.shape[1])], "all": rows[0]} | {
         "classes": dict(zip(classes, rows[1:], strict=True))
     }
 

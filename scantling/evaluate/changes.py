@@ -3,39 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from scantling.evaluate.counting import judge, rounded
+from scantling.evaluate.counting import judge, share
 from scantling.evaluate.matching import match
 from scantling.evaluate.refinement import scores_of, used
+from scantling.evaluate.sums import Sums
 from scantling.evaluate.truth import Truth
 
 COUNTS = ("before", "now", "same", "moved", "relabeled", "relabeled_from", "added", "removed")
 
 
-def between(
-    truth: Truth,
-    before: pd.DataFrame,
-    now: pd.DataFrame,
-    classes: Sequence[str],
-    *,
-    iou_threshold: float,
-    same_iou: float,
-) -> dict[str, Any]:
-    """Two refined tables, matched image by image, the better score first: same class, then any class.
+@dataclass(frozen=True)
+class Changes(Sums):
+    """Two rounds, matched image by image, the better score first: same class, then any class.
 
-    all, classes   before, now (labels used by any loss), same (same class, IoU >= same_iou), moved (same class, IoU
-                   below it but >= iou_threshold), relabeled (another class now, counted for the new one),
-                   relabeled_from (the same labels, counted for the old one), added, removed
-                   so that before = same + moved + relabeled_from + removed, now = same + moved + relabeled + added
-    mean_iou       of the labels that kept their class
+    labels   for each of COUNTS (C,): before, now (labels used by any loss), same (same class, IoU >= same_iou), moved
+             (same class, IoU below it but >= iou_threshold), relabeled (another class now, counted for the new one),
+             relabeled_from (the same labels, counted for the old one), added, removed
+             so that before = same + moved + relabeled_from + removed, now = same + moved + relabeled + added
+    overlap  sum of the IoU of the labels that kept their class
     images, images_changed   with any label in either round; with one that is not the same
-    precision      {added, removed, same, moved, relabeled}: how many of them are right by the hidden truth; a removed
-                   label as it was. None where nothing can be judged
+    counted, right   of same, moved, relabeled, added, removed by the hidden truth; a removed label as it was
     """
+
+    labels: dict[str, np.ndarray]
+    overlap: float
+    images: int
+    images_changed: int
+    counted: dict[str, int]
+    right: dict[str, int]
+
+
+def between(
+    truth: Truth, before: pd.DataFrame, now: pd.DataFrame, classes: int, *, iou_threshold: float, same_iou: float
+) -> Changes:
+    """Match two refined tables."""
     old, new = used(before), used(now)
     order = np.argsort(-scores_of(new).astype(np.float64), kind="stable")
     taken, iou = match(new, old, order, iou_threshold)
@@ -56,24 +63,37 @@ def between(
         "relabeled": is_swapped,
         "added": ~kept & ~is_swapped,
     }
-    n = len(classes)
-    per_class = {name: np.bincount(new["label"][mask], minlength=n) for name, mask in masks.items()}
-    per_class |= {
-        "before": np.bincount(old["label"], minlength=n),
-        "now": np.bincount(new["label"], minlength=n),
-        "relabeled_from": np.bincount(old["label"].iloc[origin], minlength=n),
-        "removed": np.bincount(old["label"][removed], minlength=n),
+    labels = {name: new["label"][mask] for name, mask in masks.items()}
+    labels |= {
+        "before": old["label"],
+        "now": new["label"],
+        "relabeled_from": old["label"].iloc[origin],
+        "removed": old["label"][removed],
     }
     touched = pd.concat([new.loc[~masks["same"], "image_id"], old.loc[removed, "image_id"]])
-    judge_now = _judge(truth, new, iou_threshold)
+    of_new, of_old = _judge(truth, new, iou_threshold), _judge(truth, old, iou_threshold)
+    judged = {name: (mask, *of_new) for name, mask in masks.items()} | {"removed": (removed, *of_old)}
+    return Changes(
+        labels={name: np.bincount(labels[name], minlength=classes) for name in COUNTS},
+        overlap=float(iou[kept].sum()),
+        images=pd.concat([old["image_id"], new["image_id"]]).nunique(),
+        images_changed=touched.nunique(),
+        counted={name: int((mask & counted).sum()) for name, (mask, _, counted) in judged.items()},
+        right={name: int((mask & right).sum()) for name, (mask, right, _) in judged.items()},
+    )
+
+
+def summary(sums: Changes, classes: Sequence[str]) -> dict[str, Any]:
+    """all, classes (each of COUNTS), mean_iou of the labels that kept their class, images, images_changed, precision
+    {added, removed, same, moved, relabeled}; None where nothing can be judged."""
+    every = {name: int(count.sum()) for name, count in sums.labels.items()}
     return {
-        "images": pd.concat([old["image_id"], new["image_id"]]).nunique(),
-        "images_changed": touched.nunique(),
-        "mean_iou": rounded(iou[kept].mean()) if kept.any() else None,
-        "all": {name: int(per_class[name].sum()) for name in COUNTS},
-        "classes": {c: {name: int(per_class[name][k]) for name in COUNTS} for k, c in enumerate(classes)},
-        "precision": {name: _share(*judge_now, mask) for name, mask in masks.items()}
-        | {"removed": _share(*_judge(truth, old, iou_threshold), removed)},
+        "images": sums.images,
+        "images_changed": sums.images_changed,
+        "mean_iou": share(sums.overlap, every["same"] + every["moved"]),
+        "all": every,
+        "classes": {c: {name: int(sums.labels[name][k]) for name in COUNTS} for k, c in enumerate(classes)},
+        "precision": {name: share(sums.right[name], n) for name, n in sums.counted.items()},
     }
 
 
@@ -84,7 +104,3 @@ def _judge(truth: Truth, rows: pd.DataFrame, iou_threshold: float) -> tuple[np.n
     right, counted = np.zeros((2, len(rows)), dtype=bool)
     right[known], counted[known] = judged.right, judged.counted
     return right, counted
-
-
-def _share(right: np.ndarray, counted: np.ndarray, mask: np.ndarray) -> float | None:
-    return rounded(right[mask].sum() / counted[mask].sum()) if counted[mask].any() else None

@@ -7,7 +7,7 @@ that nobody checked in its image can be neither right nor wrong: these are disca
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,9 +15,9 @@ import pandas as pd
 
 from scantling.data.index import XYXY
 from scantling.evaluate.matching import match, overlaps
+from scantling.evaluate.sums import Sums
 from scantling.evaluate.truth import Truth
 
-ROWS_AT_ONCE = 1_000_000  # labels; of images with more than that, as many as they have
 SIZES = ("small", "medium", "large")
 BOUNDS = (32.0**2, 96.0**2)  # px^2, COCO's (cocodataset.org, detection evaluation); the bound itself is the larger size
 
@@ -47,32 +47,25 @@ class Judged:
         return self.counted & ~np.isnan(self.iou)
 
 
-def judge(truth: Truth, rows: pd.DataFrame, scores: np.ndarray, iou_threshold: float) -> Judged:
-    """Labels (image_id, label, corners) of images of `truth` against it; the best score takes its box first.
+@dataclass(frozen=True)
+class Tally(Sums):
+    """Labels above each of T thresholds, in G groups: all, then each class, then each of SIZES.
 
-    No image knows of another one, so many rows are judged in portions of whole images: what is added to the memory of
-    the tables is the result and the work on one portion.
+    count, right  (T, G) int64, labels that are right or wrong, and right
+    overlap       (T, G) float64, sum of the IoU of the right ones
+    hidden        (G,) int64, hidden boxes
+    images        how many images have a truth
     """
-    ids = rows["image_id"].to_numpy()
-    if len(rows) <= ROWS_AT_ONCE:
-        return _judge(truth, rows, scores, iou_threshold)
-    order = np.argsort(ids, kind="stable")
-    ids = ids[order]
-    starts = np.unique(np.searchsorted(ids, ids[::ROWS_AT_ONCE]))
-    made = [
-        _judge(truth.between(ids[part[0]], ids[part[-1]]), rows.iloc[order[part]], scores[order[part]], iou_threshold)
-        for part in np.split(np.arange(len(ids)), starts[1:])
-    ]
-    back = np.argsort(order)
 
-    def whole(parts: list[np.ndarray]) -> np.ndarray:
-        return np.concatenate(parts)[back]
-
-    columns = {f.name: whole([getattr(one, f.name) for one in made]) for f in fields(Judged) if f.name != "discarded"}
-    return Judged(**columns, discarded={k: whole([one.discarded[k] for one in made]) for k in made[0].discarded})
+    count: np.ndarray
+    right: np.ndarray
+    overlap: np.ndarray
+    hidden: np.ndarray
+    images: int
 
 
-def _judge(truth: Truth, rows: pd.DataFrame, scores: np.ndarray, iou_threshold: float) -> Judged:
+def judge(truth: Truth, rows: pd.DataFrame, scores: np.ndarray, iou_threshold: float) -> Judged:
+    """Labels (image_id, label, corners) of images of `truth` against it; the best score takes its box first."""
     rows = rows.reset_index(drop=True)
     scores = np.asarray(scores, dtype=np.float32)  # compared as float32: a stored 0.7 is not below 0.7
     repeats = _touches(rows, truth.kept, iou_threshold)
@@ -103,18 +96,42 @@ def size_of(area: np.ndarray) -> np.ndarray:
     return np.searchsorted(BOUNDS, area, side="right")
 
 
-def by_threshold(
-    judged: Judged, truth: Truth, classes: Sequence[str], thresholds: Sequence[float]
-) -> dict[str, dict[str, Any]]:
+def tally(judged: Judged, truth: Truth, classes: int, thresholds: Sequence[float] = (-np.inf,)) -> Tally:
+    """Count the labels with score >= each threshold; without thresholds all labels, in a single row."""
+    hidden_sizes = size_of(truth.hidden["area"].to_numpy(np.float64))
+    groups = (
+        (np.zeros_like(judged.labels), np.zeros_like(hidden_sizes), 1),
+        (judged.labels, truth.hidden["label"].to_numpy(np.int64), classes),
+        (judged.sizes, hidden_sizes, len(SIZES)),
+    )
+
+    def along(which: np.ndarray, values: np.ndarray | None = None) -> np.ndarray:
+        """(T, G) how many labels of each group are `which` and above the threshold, or the sum of their values."""
+        rows = []
+        for threshold in thresholds:
+            use = which & (judged.scores >= np.float32(threshold))
+            weights = None if values is None else values[use]
+            rows.append(np.concatenate([np.bincount(mine[use], weights, minlength=n) for mine, _, n in groups]))
+        return np.array(rows)
+
+    return Tally(
+        count=along(judged.counted),
+        right=along(judged.right),
+        overlap=along(judged.right, judged.iou),
+        hidden=np.concatenate([np.bincount(theirs, minlength=n) for _, theirs, n in groups]),
+        images=len(truth.images),
+    )
+
+
+def by_threshold(counts: Tally, classes: Sequence[str]) -> dict[str, dict[str, Any]]:
     """`all`, `classes` (by name) and `sizes`: hidden (a number), and precision, recall, count, boxes_per_image,
-    mean_iou as lists along `thresholds`, of the labels with score >= threshold."""
-    above = [judged.counted & (judged.scores >= np.float32(threshold)) for threshold in thresholds]
-    return _grouped([_numbers(judged, truth, use, len(classes)) for use in above], classes, _along)
+    mean_iou as lists along the thresholds."""
+    return _grouped(_numbers(counts), classes, _along)
 
 
-def at_once(judged: Judged, truth: Truth, classes: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """The same with one number each: all labels, whatever their score."""
-    return _grouped([_numbers(judged, truth, judged.counted, len(classes))], classes, lambda tables, k: tables[0][k])
+def at_once(counts: Tally, classes: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The same with one number each, of the first row of the counts."""
+    return _grouped(_numbers(counts), classes, lambda tables, k: tables[0][k])
 
 
 def sums(discarded: dict[str, np.ndarray], **more: int) -> dict[str, int]:
@@ -124,6 +141,11 @@ def sums(discarded: dict[str, np.ndarray], **more: int) -> dict[str, int]:
 def rounded(value: float) -> float | None:
     """To six places, None for NaN."""
     return None if np.isnan(value) else round(float(value), 6)
+
+
+def share(part: float, whole: float) -> float | None:
+    """part / whole to six places, None of nothing."""
+    return rounded(part / whole) if whole else None
 
 
 def _area(rows: pd.DataFrame) -> np.ndarray:
@@ -157,35 +179,25 @@ def _is_pair(rows: pd.DataFrame, others: pd.DataFrame) -> np.ndarray:
     return pd.MultiIndex.from_frame(rows[pair]).isin(pd.MultiIndex.from_frame(others[pair]))
 
 
-def _numbers(judged: Judged, truth: Truth, use: np.ndarray, classes: int) -> list[dict[str, Any]]:
-    """One dict of numbers each for all labels, for every class and for every size, in this order."""
-    hidden_sizes = size_of(truth.hidden["area"].to_numpy(np.float64))
-    hidden_labels = truth.hidden["label"].to_numpy(np.int64)
-    right = use & ~np.isnan(judged.iou)
-    groups = (
-        (np.zeros(len(judged.labels), dtype=np.int64), np.zeros(len(hidden_labels), dtype=np.int64), 1),
-        (judged.labels, hidden_labels, classes),
-        (judged.sizes, hidden_sizes, len(SIZES)),
-    )
-    made: list[dict[str, Any]] = []
-    for mine, theirs, n in groups:
-        count, correct = np.bincount(mine[use], minlength=n), np.bincount(mine[right], minlength=n)
-        overlap, hidden = np.bincount(mine[right], judged.iou[right], minlength=n), np.bincount(theirs, minlength=n)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            precision, mean_iou = correct / count, overlap / correct
-            recall = np.where(hidden > 0, correct / hidden, np.nan)
-        made += [
+def _numbers(counts: Tally) -> list[list[dict[str, Any]]]:
+    """For each threshold one dict of numbers each for all labels, for every class and for every size, in this order."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        precision, mean_iou = counts.right / counts.count, counts.overlap / counts.right
+        recall = np.where(counts.hidden > 0, counts.right / counts.hidden, np.nan)
+    return [
+        [
             {
-                "hidden": int(hidden[k]),
-                "precision": rounded(precision[k]),
-                "recall": rounded(recall[k]),
-                "count": int(count[k]),
-                "boxes_per_image": round(float(count[k] / max(len(truth.images), 1)), 6),
-                "mean_iou": rounded(mean_iou[k]),
+                "hidden": int(counts.hidden[k]),
+                "precision": rounded(precision[t, k]),
+                "recall": rounded(recall[t, k]),
+                "count": int(counts.count[t, k]),
+                "boxes_per_image": round(float(counts.count[t, k] / max(counts.images, 1)), 6),
+                "mean_iou": rounded(mean_iou[t, k]),
             }
-            for k in range(n)
+            for k in range(len(counts.hidden))
         ]
-    return made
+        for t in range(len(counts.count))
+    ]
 
 
 def _grouped(tables: list[list[dict[str, Any]]], classes: Sequence[str], one: Any) -> dict[str, dict[str, Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from scantling.data.index import Index
@@ -24,19 +25,20 @@ class Facts:
 
 def measure(
     data: Index,
-    split: pd.DataFrame,
+    labeled_boxes: np.ndarray,
     found: dict[str, pd.DataFrame],
     looked_at: dict[str, pd.DataFrame],
     quality: dict[str, Any],
     params: EvaluateParams,
 ) -> Facts:
-    """found, looked_at: per model its detections and the rows of images it looked at; quality: of the labels."""
+    """labeled_boxes: (C,) of each class in the split; found, looked_at: per model its detections and the rows of images
+    it looked at; quality: of the labels."""
     burn_in = found.get(BURN_IN)
     found = {role: table for role, table in found.items() if role != BURN_IN}
     names = metrics.chosen(data, params.metrics)
     results = {role: metrics.measure(data, params.subset, table, names) for role, table in found.items()}
     per_class = by_model({role: result.per_class for role, result in results.items()})
-    per_class = frequency.marked(per_class, split, data.classes, params.frequency)
+    per_class = frequency.marked(per_class, labeled_boxes, data.classes, params.frequency)
 
     numbers: dict[str, Any] = {role: result.numbers["coco"] for role, result in results.items()}
     numbers |= {"pseudo": label_quality.headline(quality), "groups": frequency.means(per_class)}

@@ -9,15 +9,24 @@ import numpy as np
 import pandas as pd
 
 from scantling.evaluate.params import FrequencyParams
+from scantling.evaluate.portions import Table
 
 GROUPS = ("rare", "common", "frequent")
 
 
-def marked(per_class: pd.DataFrame, split: pd.DataFrame, classes: Sequence[str], params: FrequencyParams) -> Any:
-    """The rows (model, class, ...) with `labeled_boxes` that training saw of their class and the `group` it is in."""
-    kept = split.loc[split["box_id"] >= 0, "label"].to_numpy(np.int64)
-    counts = dict(zip(classes, np.bincount(kept, minlength=len(classes)).tolist(), strict=True))
-    boxes = per_class["class"].map(counts).astype("int64")
+def labeled_boxes(split: Table, classes: int) -> np.ndarray:
+    """(C,) how many boxes of each class a split keeps."""
+    count = np.zeros(classes, np.int64)
+    for rows in split.batches(["box_id", "label"]):
+        count += np.bincount(rows.loc[rows["box_id"] >= 0, "label"], minlength=classes)
+    return count
+
+
+def marked(
+    per_class: pd.DataFrame, labeled_boxes: np.ndarray, classes: Sequence[str], params: FrequencyParams
+) -> pd.DataFrame:
+    """The rows (model, class, ...) with `labeled_boxes` (C,) that training saw of their class and their `group`."""
+    boxes = per_class["class"].map(dict(zip(classes, labeled_boxes.tolist(), strict=True))).astype("int64")
     place = np.digitize(boxes, [params.rare_boxes + 1, params.common_boxes + 1])
     return per_class.assign(labeled_boxes=boxes, group=[GROUPS[i] for i in place])
 

@@ -7,33 +7,38 @@ the file means.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-import pandas as pd
-
 from scantling.data.index import Index
-from scantling.evaluate import calibration, changes, density, refinement
-from scantling.evaluate.counting import Judged, at_once, by_threshold, judge, sums
+from scantling.evaluate import calibration, changes, counting, portions, quality_sums, refinement
+from scantling.evaluate.density import Density
 from scantling.evaluate.params import QualityParams
-from scantling.evaluate.truth import Truth, held_out, truth_of
+from scantling.evaluate.portions import Table
+from scantling.evaluate.quality_sums import Pseudo, Refined
+from scantling.evaluate.truth import held_out, truth_of
+
+
+@dataclass(frozen=True)
+class Tables:
+    """boxes          of the index; which of them the split keeps
+    pseudo, refined   as written by pseudo_label and polish; empty is legal
+    before            refined table of the round before; None: this is the first
+    """
+
+    boxes: Table
+    split: Table
+    pseudo: Table
+    refined: Table
+    before: Table | None = None
 
 
 def measure(
-    index: Index,
-    split: pd.DataFrame,
-    pseudo: pd.DataFrame,
-    refined: pd.DataFrame,
-    params: QualityParams,
-    *,
-    before: pd.DataFrame | None = None,
-    on_held_out: tuple[str, pd.DataFrame] | None = None,
+    index: Index, tables: Tables, params: QualityParams, *, on_held_out: tuple[str, Table] | None = None
 ) -> dict[str, Any]:
-    """The content of label_quality.json.
+    """The content of label_quality.json. Of index.boxes nothing is used.
 
-    pseudo, refined  tables as written by pseudo_label and polish; empty is legal
-    before           refined table of the round before; None: this is the first
-    on_held_out      a labeled subset that no training saw, and what the same teacher found there (columns of pseudo)
+    on_held_out   a labeled subset that no training saw, and what the same teacher found there (columns of pseudo)
 
     Gives the settings, counts of images and hidden boxes, and
       pseudo    rows, discarded; per threshold (score >= threshold) for `all`, for each of `classes` and `sizes`:
@@ -47,27 +52,28 @@ def measure(
       estimate  the keys of `pseudo` on the held-out images, and how far off they are; None without such images
     precision is None where nothing is counted, recall where nothing is hidden, mean_iou where nothing matches.
     """
-    truth = truth_of(index, split)
-    classes = index.classes
-    of_pseudo = _of_pseudo(truth, pseudo, classes, params)
+    classes, density, counted = index.classes, Density(len(index.classes)), None
+    for part, rows in portions.walk(index, **vars(tables)):
+        truth = truth_of(part, rows["split"])
+        density.add(truth, rows["split"], rows["pseudo"])
+        one = quality_sums.of_portion(truth, rows, len(classes), params)
+        counted = one if counted is None else counted + one
+    assert counted is not None, "there is always a portion"
+    of_pseudo = _of_pseudo(counted.pseudo, classes, params)
     return {
         "iou_threshold": params.iou_threshold,
         "headline_threshold": params.headline_threshold,
         "thresholds": list(params.thresholds),
         "classes": list(classes),
-        "images": len(truth.images),
-        "images_without_truth": len(truth.unknown),
-        "hidden": len(truth.hidden),
-        "kept": len(truth.kept),
+        "images": counted.images,
+        "images_without_truth": counted.unknown,
+        "hidden": counted.hidden,
+        "kept": counted.kept,
         "pseudo": of_pseudo,
-        "refined": _of_refined(truth, pseudo, refined, classes, params),
-        "density": density.matching_thresholds(truth, split, pseudo, classes),
-        "changes": None
-        if before is None
-        else changes.between(
-            truth, before, refined, classes, iou_threshold=params.iou_threshold, same_iou=params.same_iou
-        ),
-        "estimate": None if on_held_out is None else _estimate(index, *on_held_out, of_pseudo, params),
+        "refined": _of_refined(counted.refined, classes),
+        "density": density.thresholds(tables.pseudo, classes),
+        "changes": None if counted.changes is None else changes.summary(counted.changes, classes),
+        "estimate": None if on_held_out is None else _estimate(index, tables.boxes, *on_held_out, of_pseudo, params),
     }
 
 
@@ -77,57 +83,51 @@ def headline(quality: dict[str, Any]) -> dict[str, float | None]:
     return {name: quality["pseudo"]["all"][name][at] for name in ("precision", "recall")}
 
 
-def _of_pseudo(truth: Truth, pseudo: pd.DataFrame, classes: tuple[str, ...], params: QualityParams) -> dict[str, Any]:
-    rows = pseudo[pseudo["image_id"].isin(truth.images)]
-    judged = judge(truth, rows, rows["score"].to_numpy(), params.iou_threshold)
-    numbers = by_threshold(judged, truth, classes, params.thresholds)
+def _of_pseudo(sums: Pseudo, classes: tuple[str, ...], params: QualityParams) -> dict[str, Any]:
+    numbers = counting.by_threshold(sums.above, classes)
     return {
-        "rows": len(pseudo),
-        "discarded": sums(judged.discarded, outside=len(pseudo) - len(rows)),
+        "rows": sums.rows,
+        "discarded": sums.discarded,
         **numbers,
-        "calibration": calibration.reliability(judged, classes, params.calibration_bins),
+        "calibration": calibration.reliability(sums.bins, classes),
         "suggested": calibration.suggested(numbers, params.thresholds),
     }
 
 
-def _of_refined(
-    truth: Truth, pseudo: pd.DataFrame, refined: pd.DataFrame, classes: tuple[str, ...], params: QualityParams
-) -> dict[str, Any]:
-    own = refined[refined["source"] != "label"]  # a person's labels are not judged
-    rows = own[own["image_id"].isin(truth.images)].reset_index(drop=True)
-    scores = refinement.scores_of(rows)
-    result: dict[str, Any] = {
-        "rows": len(own),
-        "ignore_share": float(rows["ignore"].mean()) if len(rows) else None,
-    }
-    judged: dict[str, Judged] = {}
-    for name, column in refinement.USES.items():
-        # A target competes for a hidden box only with boxes that are targets too.
-        chosen = refinement.used_for(rows, column)
-        one = judged[name] = judge(
-            truth, refinement.as_learned(rows[chosen], name), scores[chosen], params.iou_threshold
-        )
-        result[name] = {
-            "rows": int(np.sum(chosen)),
-            "discarded": sums(one.discarded),
-            **at_once(one, truth, classes),
-            "by_threshold": by_threshold(one, truth, classes, params.thresholds),
+def _of_refined(sums: Refined, classes: tuple[str, ...]) -> dict[str, Any]:
+    uses = {
+        name: {
+            "rows": one.rows,
+            "discarded": one.discarded,
+            **counting.at_once(one.every, classes),
+            "by_threshold": counting.by_threshold(one.above, classes),
         }
-    result["calibration"] = calibration.reliability(judged["class"], classes, params.calibration_bins)
-    result["polishing"] = refinement.compare(truth, pseudo, refined, classes, params.iou_threshold)
-    return result
+        for name, one in sums.uses.items()
+    }
+    return {
+        "rows": sums.rows,
+        "ignore_share": sums.ignored / sums.on_truth if sums.on_truth else None,
+        **uses,
+        "calibration": calibration.reliability(sums.bins, classes),
+        "polishing": refinement.changed(sums.polished, classes),
+    }
 
 
 def _estimate(
-    index: Index, subset: str, found: pd.DataFrame, of_pseudo: dict[str, Any], params: QualityParams
+    index: Index, boxes: Table, subset: str, found: Table, of_pseudo: dict[str, Any], params: QualityParams
 ) -> dict[str, Any]:
     """The numbers of `pseudo` on held-out images, and in `minus_hidden` how far they are from the hidden truth."""
-    truth = held_out(index, subset)
-    made = _of_pseudo(truth, found, index.classes, params)
+    seen, counted = replace(index, images=index.images[index.images["subset"] == subset]), None
+    for part, rows in portions.walk(seen, boxes, found=found):
+        truth = held_out(part, subset)
+        one = quality_sums.of_pseudo(truth, rows["found"], len(index.classes), params)
+        counted = one if counted is None else counted + one
+    assert counted is not None, "there is always a portion"
+    made = _of_pseudo(counted, index.classes, params)
     return {
         "subset": subset,
-        "images": len(truth.images),
-        "boxes": len(truth.hidden),
+        "images": len(seen.images),
+        "boxes": int(counted.above.hidden[0]),
         **made,
         "minus_hidden": {
             name: [_minus(a, b) for a, b in zip(made["all"][name], of_pseudo["all"][name], strict=True)]

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from scantling.data.index import XYXY
-from scantling.evaluate.counting import judge, rounded
+from scantling.evaluate.counting import judge, share
 from scantling.evaluate.matching import overlaps
+from scantling.evaluate.sums import Sums
 from scantling.evaluate.truth import Truth
 
 USES = {"class": "for_class", "box": "for_box", "objectness": "for_objectness"}
@@ -45,46 +47,77 @@ def used(refined: pd.DataFrame) -> pd.DataFrame:
     return refined[learned & (refined["source"] != "label").to_numpy(bool)].reset_index(drop=True)
 
 
-def compare(
-    truth: Truth, pseudo: pd.DataFrame, refined: pd.DataFrame, classes: Sequence[str], iou_threshold: float
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Polished(Sums):
     """The used labels before and after polishing.
 
     boxes, moved, relabeled   how many are used, have another box, have another class than the teacher gave them
-    precision                 {before, after}: right in place and class, by the rule of the other numbers
-    all, classes              over the labels on a hidden object: on_object (how many), mean_iou {before, after} with
-                              the object, class_precision {before, after}; classes by the class of the object
+    counted, right            {before, after}: labels that are right or wrong, and right
+    on_object  (C,) labels on a hidden object, by the class of the object
+    overlap    {before, after}: (C,) sum of their IoU with it
+    correct    {before, after}: (C,) how many of them have its class
+    """
+
+    boxes: int
+    moved: int
+    relabeled: int
+    counted: dict[str, int]
+    right: dict[str, int]
+    on_object: np.ndarray
+    overlap: dict[str, np.ndarray]
+    correct: dict[str, np.ndarray]
+
+
+def compare(truth: Truth, pseudo: pd.DataFrame, refined: pd.DataFrame, classes: int, iou_threshold: float) -> Polished:
+    """Count them.
 
     A label lies on the hidden object, of whatever class, with which it has most IoU before and after together, if one
-    of the two is at least `iou_threshold`: neither side is favored by the choice. None where nothing is counted.
+    of the two is at least `iou_threshold`: neither side is favored by the choice.
     """
     learned = used(refined)
     before, after = _pairs(pseudo, learned[learned["image_id"].isin(truth.images)])
     after = as_learned(after)
+    sides = {"before": (before, before["score"].to_numpy()), "after": (after, scores_of(after))}
+    judged = {side: judge(truth, *labels, iou_threshold) for side, labels in sides.items()}
     moved = np.abs(before[XYXY].to_numpy(np.float64) - after[XYXY].to_numpy(np.float64)).max(axis=1, initial=0)
-    relabeled = (before["label"] != after["label"]).to_numpy(bool)
     iou, label = _objects(truth, before, after, iou_threshold)
     on = label >= 0
-    correct = {"before": before["label"].to_numpy() == label, "after": after["label"].to_numpy() == label}
 
-    def numbers(which: np.ndarray) -> dict[str, Any]:
-        n = int(which.sum())
+    def by_class(values: np.ndarray | None = None) -> np.ndarray:
+        return np.bincount(label[on], None if values is None else values[on], minlength=classes)
+
+    return Polished(
+        boxes=len(after),
+        moved=int((moved > MOVED_PX).sum()),
+        relabeled=int((before["label"] != after["label"]).sum()),
+        counted={side: int(one.counted.sum()) for side, one in judged.items()},
+        right={side: int(one.right.sum()) for side, one in judged.items()},
+        on_object=by_class(),
+        overlap={side: by_class(values) for side, values in iou.items()},
+        correct={side: by_class(rows["label"].to_numpy() == label) for side, (rows, _) in sides.items()},
+    )
+
+
+def changed(sums: Polished, classes: Sequence[str]) -> dict[str, Any]:
+    """boxes, moved, relabeled; precision {before, after}, by the rule of the other numbers; and in `all` and `classes`
+    over the labels on a hidden object: on_object (how many), mean_iou {before, after} with it, class_precision
+    {before, after}. None where nothing is counted."""
+
+    def numbers(which: slice) -> dict[str, Any]:
+        n = int(sums.on_object[which].sum())
         return {
             "on_object": n,
-            "mean_iou": {side: rounded(iou[side][which].mean()) if n else None for side in iou},
-            "class_precision": {side: rounded(correct[side][which].mean()) if n else None for side in correct},
+            "mean_iou": {side: share(values[which].sum(), n) for side, values in sums.overlap.items()},
+            "class_precision": {side: share(values[which].sum(), n) for side, values in sums.correct.items()},
         }
 
     return {
-        "boxes": len(after),
-        "moved": int((moved > MOVED_PX).sum()),
-        "relabeled": int(relabeled.sum()),
-        "precision": {
-            "before": _precision(truth, before, before["score"].to_numpy(), iou_threshold),
-            "after": _precision(truth, after, scores_of(after), iou_threshold),
-        },
-        "all": numbers(on),
-        "classes": {name: numbers(label == k) for k, name in enumerate(classes)},
+        "boxes": sums.boxes,
+        "moved": sums.moved,
+        "relabeled": sums.relabeled,
+        "precision": {side: share(sums.right[side], n) for side, n in sums.counted.items()},
+        "all": numbers(slice(None)),
+        "classes": {name: numbers(slice(k, k + 1)) for k, name in enumerate(classes)},
     }
 
 
@@ -131,8 +164,3 @@ def _objects(
         iou[side][at] = best[side]
     label[at] = hidden["label"].to_numpy()[best["t"].to_numpy(np.int64)]
     return iou, label
-
-
-def _precision(truth: Truth, rows: pd.DataFrame, scores: np.ndarray, iou_threshold: float) -> float | None:
-    judged = judge(truth, rows, scores, iou_threshold)
-    return rounded(judged.right.sum() / judged.counted.sum()) if judged.counted.any() else None

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from scantling.data.index import XYXY
-from scantling.evaluate.label_quality import Truth
 from scantling.evaluate.matching import match, overlaps
+from scantling.evaluate.truth import Truth
 
 COLUMNS = ["image_id", "label", "score", *XYXY]
 

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from pyarrow import parquet
 
 from scantling.data.index import XYXY, Index
-from scantling.evaluate.label_quality import Truth, truth_of
+from scantling.evaluate.truth import Truth, truth_of
 from scantling.report import disagreement
 from scantling.report.params import SheetParams
 from scantling.report.photos import Album, Photo

@@ -9,6 +9,9 @@ import pandas as pd
 
 from scantling.data.index import BOX_COLUMNS, IMAGE_COLUMNS, XYXY, Index, table
 from scantling.data.split import SPLIT_COLUMNS
+from scantling.evaluate import label_quality
+from scantling.evaluate.params import QualityParams
+from scantling.evaluate.portions import Held
 
 FOUND = {"image_id": "int64", "label": "int32", "score": "float32"} | dict.fromkeys(XYXY, "float32")
 FLAGS = {
@@ -56,3 +59,21 @@ def split(data: Index, kept: list[int], labeled: list[int]) -> pd.DataFrame:
 def refined(rows: pd.DataFrame, **flags: Any) -> pd.DataFrame:
     """Pseudo labels with the columns of refined ones; nothing is used unless `flags` say so."""
     return rows.assign(**({"refined_score": rows["score"]} | FLAGS | flags))
+
+
+def measure(
+    data: Index,
+    split: pd.DataFrame,
+    pseudo: pd.DataFrame,
+    refined: pd.DataFrame,
+    params: QualityParams,
+    *,
+    before: pd.DataFrame | None = None,
+    on_held_out: tuple[str, pd.DataFrame] | None = None,
+) -> dict[str, Any]:
+    """label_quality.measure on tables in memory."""
+    assert data.boxes is not None
+    earlier = None if before is None else Held(before)
+    tables = label_quality.Tables(Held(data.boxes), Held(split), Held(pseudo), Held(refined), earlier)
+    seen = None if on_held_out is None else (on_held_out[0], Held(on_held_out[1]))
+    return label_quality.measure(data, tables, params, on_held_out=seen)

@@ -5,10 +5,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scantling.evaluate.calibration import reliability, suggested
+from scantling.evaluate.calibration import binned, suggested
+from scantling.evaluate.calibration import reliability as reliability_of
 from scantling.evaluate.counting import Judged
 
 CLASSES = ("cat", "dog")
+
+
+def reliability(labels, classes, bins):
+    return reliability_of(binned(labels, len(classes), bins), classes)
 
 
 def judged(*rows, uncounted=0):

@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scantling.evaluate.changes import between
+from scantling.evaluate.changes import between, summary
 from scantling.evaluate.truth import truth_of
 from tests.evaluate.made import found, index, refined, split
 
@@ -15,7 +15,7 @@ A_MOVED = (0.0, 0.0, 20.0, 16.0)  # IoU 0.8 with A
 def changes(boxes, before, now):
     data = index([{"image_id": i, "label": k, "xyxy": b} for i, k, b in boxes], dict.fromkeys((1, 2, 3), "train"))
     truth = truth_of(data, split(data, [], []))
-    return between(truth, before, now, CLASSES, iou_threshold=0.5, same_iou=0.9)
+    return summary(between(truth, before, now, len(CLASSES), iou_threshold=0.5, same_iou=0.9), CLASSES)
 
 
 def test_by_hand():

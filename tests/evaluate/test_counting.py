@@ -1,14 +1,11 @@
 """Sizes in original pixels, refined labels over their own scores, and what adds up."""
 
-from unittest import mock
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scantling.evaluate import counting
-from scantling.evaluate.counting import SIZES, at_once, by_threshold, judge, size_of
+from scantling.evaluate.counting import SIZES, at_once, by_threshold, judge, size_of, tally
 from scantling.evaluate.truth import truth_of
 from tests.evaluate.made import found, index, split
 
@@ -33,7 +30,7 @@ def test_a_right_label_has_the_size_of_its_object():
     truth = truth_of(data, split(data, [], []))
     rows = found((1, 0, 0.9, (0, 0, 40, 30)), (1, 0, 0.8, (50, 50, 90, 90)), (1, 1, 0.3, (0, 0, 100, 96)))
     judged = judge(truth, rows, rows["score"].to_numpy(), 0.5)
-    sizes = by_threshold(judged, truth, CLASSES, [0.2, 0.5])["sizes"]
+    sizes = by_threshold(tally(judged, truth, 2, [0.2, 0.5]), CLASSES)["sizes"]
     assert sizes["small"] == {
         "hidden": 1,
         "precision": [1.0, 1.0],
@@ -64,35 +61,14 @@ def test_classes_and_sizes_add_up(true, guesses):
     truth = truth_of(data, split(data, [], []))
     rows = found(*((i, k, score, (0, 0, s, s)) for i, k, score, s in guesses))
     judged = judge(truth, rows, rows["score"].to_numpy(), 0.5)
-    once = at_once(judged, truth, CLASSES)
+    once = at_once(tally(judged, truth, 2), CLASSES)
     for kind in ("classes", "sizes"):
         for name in ("count", "hidden"):
             assert sum(part[name] for part in once[kind].values()) == once["all"][name]
         right = [p["precision"] * p["count"] for p in once[kind].values() if p["count"]]
         assert sum(right) == pytest.approx((once["all"]["precision"] or 0) * once["all"]["count"], abs=1e-4)
-    curve = by_threshold(judged, truth, CLASSES, [0.0, 0.5])
+    curve = by_threshold(tally(judged, truth, 2, [0.0, 0.5]), CLASSES)
     assert curve["all"]["count"][0] == once["all"]["count"] == len(rows)
     assert {k: v[0] for k, v in curve["all"].items() if k != "hidden"} == {
         k: v for k, v in once["all"].items() if k != "hidden"
     }
-
-
-@settings(max_examples=25, deadline=None)
-@given(
-    st.lists(st.tuples(st.integers(1, 5), st.integers(0, 1), st.booleans(), side), max_size=12),
-    st.lists(st.tuples(st.integers(1, 5), st.integers(0, 1), st.sampled_from([0.2, 0.5, 0.9]), side), max_size=20),
-    st.integers(1, 6),
-)
-def test_portions_change_nothing(true, guesses, at_once):
-    boxes = [{"image_id": i, "label": k, "xyxy": (0, 0, s, s), "difficult": d} for i, k, d, s in true]
-    data = index(boxes, {i: "train" for i in range(1, 6)})
-    truth = truth_of(data, split(data, [], []))
-    rows = found(*((i, k, score, (0, 0, s, s)) for i, k, score, s in guesses))
-    whole = judge(truth, rows, rows["score"].to_numpy(), 0.5)
-    with mock.patch.object(counting, "ROWS_AT_ONCE", at_once):
-        parts = judge(truth, rows, rows["score"].to_numpy(), 0.5)
-    assert whole.discarded.keys() == parts.discarded.keys()
-    for name in ("labels", "scores", "iou", "sizes", "counted"):
-        np.testing.assert_array_equal(getattr(whole, name), getattr(parts, name), strict=True)
-    for name, mask in whole.discarded.items():
-        np.testing.assert_array_equal(mask, parts.discarded[name], strict=True)

@@ -4,12 +4,19 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scantling.evaluate.density import matching_thresholds
+from scantling.evaluate.density import Density
+from scantling.evaluate.portions import Held
 from scantling.evaluate.truth import truth_of
 from tests.evaluate.made import found, index, split
 
 CLASSES = ("cat", "dog")
 A, B = (0.0, 0.0, 20.0, 20.0), (40.0, 40.0, 60.0, 60.0)
+
+
+def matching_thresholds(truth, table, pseudo, classes):
+    density = Density(len(classes))
+    density.add(truth, table, pseudo)
+    return density.thresholds(Held(pseudo), classes)
 
 
 def made(boxes, images, kept, labeled):

@@ -6,10 +6,12 @@ import pytest
 
 from scantling.evaluate import frequency
 from scantling.evaluate.params import FrequencyParams
+from scantling.evaluate.portions import Held
 from scantling.params import ParamsError, check
 
 CLASSES = ("a", "b", "c", "never")
-SPLIT = pd.DataFrame({"label": [0] * 3 + [1] * 4 + [2] * 8 + [-1], "box_id": [*range(15), -1]})
+SPLIT = pd.DataFrame({"label": [0] * 3 + [1] * 4 + [2] * 8 + [-1], "box_id": [*range(15), -1], "image_id": 1})
+LABELED = frequency.labeled_boxes(Held(SPLIT), len(CLASSES))
 BORDERS = FrequencyParams(rare_boxes=3, common_boxes=7)
 
 
@@ -18,13 +20,13 @@ def rows(ap: list[float]) -> pd.DataFrame:
 
 
 def test_borders_belong_to_the_rarer_group():
-    found = frequency.marked(rows([0.1] * 4), SPLIT, CLASSES, BORDERS)
+    found = frequency.marked(rows([0.1] * 4), LABELED, CLASSES, BORDERS)
     assert found["labeled_boxes"].tolist() == [3, 4, 8, 0]
     assert found["group"].tolist() == ["rare", "common", "frequent", "rare"]
 
 
 def test_means_leave_out_classes_that_the_subset_has_not():
-    found = frequency.marked(rows([0.2, 0.5, np.nan, 0.4]), SPLIT, CLASSES, BORDERS)
+    found = frequency.marked(rows([0.2, 0.5, np.nan, 0.4]), LABELED, CLASSES, BORDERS)
     means = frequency.means(pd.concat([found, found.assign(model="student", AP=0.0)]))
     assert list(means) == ["rare", "common", "frequent"]
     assert means["rare"] == {

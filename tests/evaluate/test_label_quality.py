@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scantling.evaluate.label_quality import headline, measure, truth_of
+from scantling.evaluate.label_quality import headline
 from scantling.evaluate.params import QualityParams
-from tests.evaluate.made import found, index, refined, split
+from scantling.evaluate.truth import truth_of
+from tests.evaluate.made import found, index, measure, refined, split
 
 PARAMS = QualityParams(iou_threshold=0.5, headline_threshold=0.6, thresholds=(0.3, 0.6, 0.9))
 A, B, C = (0.0, 0.0, 20.0, 20.0), (40.0, 40.0, 60.0, 60.0), (70.0, 70.0, 90.0, 90.0)

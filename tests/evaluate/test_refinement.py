@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scantling.data.index import XYXY
-from scantling.evaluate.refinement import compare
+from scantling.evaluate.refinement import changed, compare
 from scantling.evaluate.truth import truth_of
 from tests.evaluate.made import found, index, refined, split
 
@@ -16,7 +16,7 @@ HALF = (0.0, 0.0, 20.0, 10.0)  # IoU 0.5 with A
 
 def compared(boxes, pseudo, table):
     data = index([{"image_id": i, "label": k, "xyxy": b} for i, k, b in boxes], dict.fromkeys((1, 2), "train"))
-    return compare(truth_of(data, split(data, [], [])), pseudo, table, CLASSES, 0.5)
+    return changed(compare(truth_of(data, split(data, [], [])), pseudo, table, len(CLASSES), 0.5), CLASSES)
 
 
 def test_by_hand():

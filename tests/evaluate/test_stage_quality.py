@@ -8,7 +8,7 @@ import pytest
 from scantling import pseudo, pseudo_files
 from scantling.data.index import table
 from scantling.evaluate.params import EvaluateParams
-from stages.evaluate import _quality
+from stages.evaluate import _quality, _tables
 from tests.report import synthetic
 
 PARAMS = EvaluateParams.load(Path(__file__).parents[2] / "params/evaluate.yaml")
@@ -31,14 +31,14 @@ def folders(tmp_path_factory) -> tuple[Path, ...]:
 
 def test_held_out_labels_and_the_round_before(folders) -> None:
     results, made, refined, before, split = folders
-    data = synthetic.read_index(results)
-    quality = _quality(data, split, made, refined, before, PARAMS)
+    data, index = synthetic.read_index(results), results / "prepare" / "shapes"
+    quality = _quality(data, _tables(index, split, made, refined, before), made, PARAMS)
     assert quality["changes"]["all"]["added"] == 2 and quality["changes"]["all"]["removed"] == 0
     assert (quality["estimate"]["subset"], quality["estimate"]["images"], quality["estimate"]["rows"]) == ("test", 8, 3)
 
 
 def test_a_first_round(folders) -> None:
     results, made, refined, _, split = folders
-    data = synthetic.read_index(results)
+    data, index = synthetic.read_index(results), results / "prepare" / "shapes"
     for before in (None, refined):
-        assert _quality(data, split, made, refined, before, PARAMS)["changes"] is None
+        assert _quality(data, _tables(index, split, made, refined, before), made, PARAMS)["changes"] is None

@@ -3,10 +3,9 @@
 import pandas as pd
 
 from scantling.data.index import IMAGE_LABEL_COLUMNS, table
-from scantling.evaluate.label_quality import measure
 from scantling.evaluate.params import QualityParams
 from scantling.evaluate.truth import held_out, truth_of
-from tests.evaluate.made import found, index, refined, split
+from tests.evaluate.made import found, index, measure, refined, split
 
 PARAMS = QualityParams(iou_threshold=0.5, headline_threshold=0.5, thresholds=(0.5,))
 A, B = (0.0, 0.0, 20.0, 20.0), (40.0, 40.0, 60.0, 60.0)

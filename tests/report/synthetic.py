@@ -14,6 +14,7 @@ from scantling.data.index import BOX_COLUMNS, IMAGE_COLUMNS, XYXY, Index, load, 
 from scantling.evaluate import coco, label_quality
 from scantling.evaluate.params import QualityParams
 from scantling.report.study import Run, StudyParams
+from tests.evaluate.made import measure
 
 CLASSES = ("ring", "disk", "<b>&cross")  # the last one must be escaped wherever it is shown
 QUALITY = QualityParams(iou_threshold=0.5, headline_threshold=0.5, thresholds=(0.1, 0.3, 0.5, 0.7, 0.9))
@@ -77,7 +78,7 @@ def _write_run(results: Path, index: Index, run: Run, rng: np.random.Generator) 
     skill = 0.8 if run.method in BASELINES else 0.95
     found = {role: _found(index, "test", skill, rng) for role in ("student", "teacher")}
     scored = {role: coco.evaluate(index, "test", rows) for role, rows in found.items()}
-    quality = _as_older_results_have_it(label_quality.measure(index, split, pseudo, refined, QUALITY))
+    quality = _as_older_results_have_it(measure(index, split, pseudo, refined, QUALITY))
     rich = run.split.startswith("percent")  # the other splits are results of an older version, without these
     if rich:
         _enrich(quality)
