@@ -50,7 +50,8 @@ def make(folder: Path, boxes: int) -> None:
     truth = pd.DataFrame({"box_id": np.arange(boxes), "image_id": of_image, "label": labels, **columns})
     truth = table(truth.assign(area=side.prod(1), crowd=False, difficult=False), index.BOX_COLUMNS)
     names, numbers = tuple(f"class {k}" for k in range(CLASSES)), tuple(range(CLASSES))
-    index.save(Index("large", folder, names, numbers, listed, truth, {}), folder)
+    mixed = truth.iloc[rng.permutation(boxes)].reset_index(drop=True)  # as in COCO's files
+    index.save(Index("large", folder, names, numbers, listed, mixed, {}), folder)
 
     full = table(truth.assign(labeled=True), split.SPLIT_COLUMNS)
     full.to_parquet(folder / "full.parquet", index=False)

@@ -12,7 +12,7 @@ import pandas as pd
 
 from scantling.data.index import XYXY
 
-PAIRS_AT_ONCE = 2_000_000  # bounds the memory of one pass, 200 to 300 MB
+PAIRS_AT_ONCE = 500_000  # bounds the memory of one pass, 100 to 150 bytes a pair
 
 
 def match(

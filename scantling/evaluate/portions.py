@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from scantling.data import parquet
 from scantling.data.index import Index
 
-ROWS = 1_000_000  # of all tables together in a portion; an image with more than that is one by itself
+ROWS = 500_000  # of all tables together in a portion; an image with more than that is one by itself
 BATCH = 1 << 16  # rows of a file that are unpacked at once
 LOWEST, HIGHEST = np.iinfo(np.int64).min, np.iinfo(np.int64).max
 
