@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from scantling import methods
+from scantling import candidates, methods
 from scantling.data import corrections, index, split
 from scantling.data.index import XYXY, Index, table
 from scantling.data.loader import Pool
@@ -79,7 +79,7 @@ def take(step: str, folder: Path) -> object:
         refined.to_parquet(folder / "refined.parquet", index=False)
         return refined
     if step == "retrain":
-        labels = pd.read_parquet(folder / "refined.parquet")
+        labels = candidates.load(folder / "refined.parquet")
         maker = methods.create(asked, data.classes, labels)
         return maker, Pool.of(folder, data.images, corrections.seen(split.load(folder), labels), keep_empty=True)
     if step == "coco":

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
 from scantling import boxes as box_ops
+from scantling.data import parquet
 from scantling.data.by_image import ByImage
 from scantling.data.index import XYXY
 
 FLAGS = ["for_objectness", "for_class", "for_box", "ignore"]
+COLUMNS = ["image_id", "label", "score", "spread", *XYXY, "source", "weight", *FLAGS]
 
 
 @dataclass
@@ -45,6 +50,12 @@ class Candidates:
         return Candidates(**{k: None if v is None else v.to(device) for k, v in vars(self).items()})
 
 
+def load(file: Path, more: Sequence[str] = ()) -> pd.DataFrame:
+    """Of a refined table, which may be large, the columns that training reads, and `more`."""
+    there = [name for name in (*COLUMNS, *more) if name in pq.read_schema(file).names]
+    return pd.DataFrame({name: parquet.column(file, name).array for name in there}, copy=False)
+
+
 class CandidateTable:
     """Candidates by image id, in original pixels, from a pseudo-label or a refined table."""
 
@@ -56,7 +67,7 @@ class CandidateTable:
             table = table.iloc[self._of_image.order]
         self._all = Candidates(
             boxes=torch.from_numpy(table[XYXY].to_numpy(np.float32, copy=True)).reshape(-1, 4),
-            labels=torch.from_numpy(table["label"].to_numpy(np.int64, copy=True)),
+            labels=torch.from_numpy(table["label"].to_numpy(np.int32, copy=True)),  # int64 from `of` on
             scores=torch.from_numpy(table["score"].to_numpy(np.float32, copy=True)),
             spread=torch.from_numpy(table["spread"].to_numpy(np.float32, copy=True)),
         )
@@ -67,4 +78,5 @@ class CandidateTable:
     def of(self, image_id: int) -> Candidates:
         """The candidates of one image, its own copies; an image without any gives an empty set."""
         rows = self._of_image.sorted(image_id)
-        return self._all.keep(torch.arange(rows.start, rows.stop))
+        found = self._all.keep(torch.arange(rows.start, rows.stop))
+        return replace(found, labels=found.labels.long())

@@ -19,7 +19,7 @@ from pathlib import Path
 import pandas as pd
 from torch import Tensor
 
-from scantling import checkpoint, methods, train, work
+from scantling import candidates, checkpoint, methods, train, work
 from scantling.augment.views import ViewParams
 from scantling.data import corrections
 from scantling.data import index as tables
@@ -59,9 +59,10 @@ def retrain(
     made, _ = checkpoint.load_weights(teacher / "teacher.safetensors", classes=data.classes)
     # a later round that starts from the burn-in again starts its average there, too
     average = made if start == teacher else copy.deepcopy(student)
-    # only a method that learns from the table has all of it in memory
-    some = None if method.teacher == "cached" else [("source", "==", "corrected")]
-    labels = pd.read_parquet(refined / "refined.parquet", filters=some)
+    if method.teacher == "cached":  # only then the method learns from the table
+        labels = candidates.load(refined / "refined.parquet", methods.module(method.method).Method.refined_columns)
+    else:
+        labels = pd.read_parquet(refined / "refined.parquet", filters=[("source", "==", "corrected")])
     maker = methods.create(method, data.classes, labels)
     maker.given = _networks(refined / "polishing.safetensors", teacher / "teacher.safetensors")
     labeler = {"ema": average, "student": None, "frozen": copy.deepcopy(made), "cached": None}[method.teacher]

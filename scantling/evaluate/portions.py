@@ -137,11 +137,7 @@ def _ascending(ids: np.ndarray) -> bool:
 
 
 def _sorted(file: Path) -> pd.DataFrame:
-    """The rows of a file sorted by image; beside them one column is held twice."""
-
-    def column(name: str) -> pd.Series:
-        return pd.read_parquet(file, columns=[name])[name]
-
-    order = np.argsort(column("image_id").to_numpy(), kind="stable")
+    """The rows of a file sorted by image."""
+    order = np.argsort(parquet.column(file, "image_id").to_numpy(), kind="stable")
     names = pq.read_schema(file).names
-    return pd.DataFrame({name: column(name).iloc[order].array for name in names}, copy=False)
+    return pd.DataFrame({name: parquet.column(file, name).iloc[order].array for name in names}, copy=False)

@@ -66,6 +66,7 @@ class Params(MethodParams):
 class Method(supervised.Method):
     unlabeled_views = ("weak", "strong")
     threshold = "trust_teacher"
+    refined_columns = ("refined_label", *REFINED_XYXY)
 
     def __init__(self, params: Params, classes: tuple[str, ...], refined: pd.DataFrame | None):
         super().__init__(params, classes, refined)

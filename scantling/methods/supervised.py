@@ -39,6 +39,7 @@ class Method:
     redraw_every: int | None = None  # steps after which `drawn` is asked again
     ema: EmaParams | None = None  # of `averages`; None: as the student's
     threshold: str | None = None  # parameter with the score that a pseudo box needs; None: there are none
+    refined_columns: tuple[str, ...] = ()  # of a refined table, read with `teacher: cached` beside candidates.COLUMNS
     mines_labeled = False  # whether pseudo boxes are looked for in labeled images, which lack some of their boxes
 
     def __init__(self, params: MethodParams, classes: tuple[str, ...], refined: pd.DataFrame | None):
