@@ -23,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from scantling import candidates, methods
 from scantling.data import corrections, index, split
@@ -81,7 +82,10 @@ def take(step: str, folder: Path) -> object:
     if step == "retrain":
         labels = candidates.load(folder / "refined.parquet")
         maker = methods.create(asked, data.classes, labels)
-        return maker, Pool.of(folder, data.images, corrections.seen(split.load(folder), labels), keep_empty=True)
+        pool = Pool.of(folder, data.images, corrections.seen(split.load(folder), labels), keep_empty=True)
+        del labels
+        pa.default_memory_pool().release_unused()
+        return maker, pool
     if step == "coco":
         return fast.evaluate(data, "train", pd.read_parquet(folder / "pseudo.parquet").drop(columns="spread"))
     names = ("boxes", "split", "pseudo", "refined")

@@ -17,6 +17,7 @@ import json
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 from torch import Tensor
 
 from scantling import candidates, checkpoint, methods, train, work
@@ -69,6 +70,7 @@ def retrain(
     seen = corrections.seen(splits.load(split), labels)
     pool = Pool.of(data.root, data.images, seen, keep_empty=maker.keep_empty_images)
     del labels, seen  # from here on the method and the pool have what they need of them
+    pa.default_memory_pool().release_unused()
     trained = train.run(
         student=student,
         average=average,
