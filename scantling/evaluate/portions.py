@@ -99,15 +99,15 @@ def of_images(table: Table, image_ids: np.ndarray) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True) if parts else table.between(LOWEST, HIGHEST)
 
 
-def walk(index: Index, boxes: Table, **others: Table | None) -> Iterator[tuple[Index, dict[str, pd.DataFrame | None]]]:
-    """Every portion: the index of some images with their `boxes`, and the rows of the other tables there.
+def walk(index: Index, boxes: Table, **others: Table | None) -> Iterator[tuple[Index, dict[str, pd.DataFrame]]]:
+    """Every portion: the index of some images with their `boxes`, and their rows of the other tables; None is none.
 
     Each row of a table is in one portion, whether or not the index has its image.
     """
     images = index.images[["image_id", "subset"]].sort_values("image_id", kind="stable", ignore_index=True)
     ids = images["image_id"].to_numpy()
-    there = [table for table in others.values() if table is not None]
-    for first, last in cut(ids, [boxes, *there]):
+    there = {name: table for name, table in others.items() if table is not None}
+    for first, last in cut(ids, [boxes, *there.values()]):
         said = index.image_labels
         part = replace(
             index,
@@ -115,7 +115,7 @@ def walk(index: Index, boxes: Table, **others: Table | None) -> Iterator[tuple[I
             boxes=boxes.between(first, last),
             image_labels=None if said is None else said[said["image_id"].between(first, last)],
         )
-        yield part, {name: None if table is None else table.between(first, last) for name, table in others.items()}
+        yield part, {name: table.between(first, last) for name, table in there.items()}
 
 
 def cut(known: np.ndarray, tables: Sequence[Table]) -> list[tuple[int, int]]:

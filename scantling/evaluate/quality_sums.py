@@ -60,8 +60,9 @@ class Counted(Sums):
 
 
 def of_portion(truth: Truth, rows: dict[str, pd.DataFrame], classes: int, params: QualityParams) -> Counted:
+    """Count the `pseudo` and `refined` labels of these rows and, where there was one, the round `before`."""
     close = {"iou_threshold": params.iou_threshold, "same_iou": params.same_iou}
-    before = rows["before"]
+    before = rows.get("before")
     return Counted(
         images=len(truth.images),
         unknown=len(truth.unknown),
@@ -74,6 +75,7 @@ def of_portion(truth: Truth, rows: dict[str, pd.DataFrame], classes: int, params
 
 
 def of_pseudo(truth: Truth, pseudo: pd.DataFrame, classes: int, params: QualityParams) -> Pseudo:
+    """Count pseudo labels; those on images without known truth are outside."""
     rows = pseudo[pseudo["image_id"].isin(truth.images)]
     judged = judge(truth, rows, rows["score"].to_numpy(), params.iou_threshold)
     return Pseudo(
