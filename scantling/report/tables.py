@@ -28,6 +28,7 @@ def markdown(summary: dict[str, Any], class_rows: int) -> str:
             _ascii("\n".join(f"- {verdict(m, group['baseline'])[1]}" for m in _others(group))),
             _methods(group),
             _closed(group),
+            *(_other_training(other, group) for other in group["other_trainings"]),
             "Each fold and seed, AP / AP50:",
             _folds(group, runs),
             "AP of each class, mean over runs, with the gain:",
@@ -65,7 +66,7 @@ def _methods(group: dict[str, Any]) -> str:
                 str(len(m["runs"])),
                 str(m["steps"]),
                 _batch(m["batch"]),
-                "-" if m["seconds"] is None else f"{m['seconds']:.0f}",
+                _seconds(m["seconds"]),
             )
         )
     over = f"gains over `{group['baseline']}`" if group["baseline"] else "no baseline to count gains from"
@@ -89,6 +90,23 @@ def _closed(group: dict[str, Any]) -> str:
         (f"`{m['method']}`", *(_interval(m["closed"][name], _share) for name in ("AP", "AP50"))) for m in _others(group)
     ]
     return f"{text}\n\n{_table(('method', 'of AP', 'of AP50'), rows)}"
+
+
+def _other_training(other: dict[str, Any], group: dict[str, Any]) -> str:
+    """Gains over a baseline that was trained otherwise, with the seconds of both."""
+    seconds = {m["method"]: m["seconds"] for m in group["methods"]}
+    scores = " and ".join(f"{_interval(other[name], points)} {name}" for name in ("AP", "AP50"))
+    spent = f"{other['steps']} steps, {_seconds(other['seconds'])} s a run, {len(other['runs'])} runs"
+    text = f"`{other['method']}` trained as `{other['training']}` ({spent}) has {scores}. Gains over it:"
+    rows = [
+        (f"`{name}`", _seconds(seconds[name]), *(_interval(gain[metric], signed) for metric in ("AP", "AP50")))
+        for name, gain in other["gain"].items()
+    ]
+    return f"{text}\n\n{_table(('method', 'seconds a run', 'gain AP', 'gain AP50'), rows)}"
+
+
+def _seconds(value: float | None) -> str:
+    return "-" if value is None else f"{value:.0f}"
 
 
 def _folds(group: dict[str, Any], runs: Sequence[dict[str, Any]]) -> str:
