@@ -154,6 +154,7 @@ def _method(name: str, members: Sequence[Result], baseline: str | None, top: dic
         "below_burn_in": sum(bool(labels.found(r.metrics, "burn_in", "below_burn_in")) for r in own),
         "seconds": mean(result.seconds(*TRAININGS) for result in own),
         "targets": {target: _targets([r.quality["refined"][target]["all"] for r in own]) for target in TARGETS},
+        "polished": labels.polished(own),
         "ignore_share": mean(result.quality["refined"]["ignore_share"] for result in own),
     }
 
