@@ -27,6 +27,7 @@ from scantling.optimizer import Optimizer
 from scantling.params import ParamsError
 from scantling.pseudo import REFINED_XYXY
 from scantling.recipe import TrainingParams
+from scantling.schedule import Schedule
 from scantling.target import Batch, Target
 
 
@@ -57,6 +58,8 @@ class Params(MethodParams):
     polish_steps: int = Field(0, ge=0)
     polish_images: int = Field(1, gt=0)
     polish_optimizer: Optimizer = Optimizer(name="sgd", learning_rate=0.01, weight_decay=1e-4)
+    polish_schedule: Schedule = Schedule()
+    polish_clip_norm: float | None = Field(None, gt=0)
 
     @property
     def polishes(self) -> bool:
@@ -211,6 +214,8 @@ class Method(supervised.Method):
             labeled_per_step=p.polish_images,
             unlabeled_per_step=0,
             optimizer=p.polish_optimizer,
+            schedule=p.polish_schedule,
+            clip_norm=p.polish_clip_norm,
             ema=self.ema,
         )
 
