@@ -8,7 +8,7 @@ teacher that labels. Sections are those of the specification of the released cod
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from scantling import boxes as box_ops
 from scantling.candidates import Candidates, CandidateTable
 from scantling.data.index import XYXY
-from scantling.data.loader import TrainingStep
+from scantling.data.loader import Pool, TrainingStep
 from scantling.ema import EmaParams
 from scantling.methods import MethodParams, supervised
 from scantling.mining import background, found, polisher, polishing
@@ -29,6 +29,8 @@ from scantling.pseudo import REFINED_XYXY
 from scantling.recipe import TrainingParams
 from scantling.schedule import Schedule
 from scantling.target import Batch, Target
+
+LATE = 0.95  # keep rate a step of the means that a person is told
 
 
 class Params(MethodParams):
@@ -74,6 +76,7 @@ class Method(supervised.Method):
         super().__init__(params, classes, refined)
         self.params: Params = params
         self.ema = EmaParams(decay=params.polish_decay, warm_up=params.polish_warm_up)
+        self.lately = dict[str, float]()  # how the networks do, over the last steps; for a person
         if params.teacher == "cached" and params.background == "live":
             raise ParamsError("`background: live` asks a live teacher; with `teacher: cached` use cached or off")
         if params.teacher == "cached" and params.polishes and not params.polish_steps:
@@ -106,6 +109,7 @@ class Method(supervised.Method):
         if batch.labeled and any(p.requires_grad for p in self.networks.parameters()):
             own, seen = self.polishing_losses(teacher, batch)
             losses, logged = losses | own, logged | seen
+            self.lately |= {n: LATE * self.lately.get(n, value) + (1 - LATE) * value for n, value in seen.items()}
         if not batch.unlabeled:
             return losses, logged
         weak, strong = batch.unlabeled["weak"], batch.unlabeled["strong"]
@@ -159,6 +163,10 @@ class Method(supervised.Method):
         """Per image the better boxes and the class probabilities that `networks` give to given boxes (section 4)."""
         p = self.params
         return polisher.improved(networks, teacher, features, boxes, sizes, fraction=p.variant_fraction, cells=p.cells)
+
+    def aids(self, pool: Pool, total_steps: int) -> dict[str, Any]:
+        polisher.warn_if_worse(self.lately)
+        return {name: round(value, 6) for name, value in self.lately.items()}
 
     @torch.no_grad()
     def _targets(
