@@ -17,6 +17,8 @@ from pydantic import Field
 from torch import Tensor
 
 from scantling import distributed, log
+from scantling.mining import label_limits
+from scantling.mining.label_limits import LabelLimits
 from scantling.params import Params
 
 BINS = 100  # of a score 0..1
@@ -50,14 +52,16 @@ class Scores:
 @dataclass(frozen=True)
 class Finding:
     """boxes, labeled: boxes an image, of the machine and of labeled images; above (BINS,): candidates an image that
-    score the bin's lower end or more; suggested: the score that would leave `labeled` boxes an image, None if even all
-    candidates are fewer; verdict: "nothing", "too much" or "fine"."""
+    score the bin's lower end or more; verdict: "nothing", "too much" or "fine"; complete: whether labeled images have
+    all of their boxes; suggested: the score that would leave `labeled` boxes an image, None if even all candidates are
+    fewer. With incomplete labels the score that half of the labeled boxes have, None where it is not known."""
 
     boxes: float
     labeled: float
     above: np.ndarray
     suggested: float | None
     verdict: str
+    complete: bool = True
 
     def sentence(self, where: str, threshold: str) -> str:
         """For a person: what passes, what there is, what to set. threshold: the name of the parameter."""
@@ -67,9 +71,19 @@ class Finding:
             f"pseudo labels {where}: {self.boxes:.3f} boxes/image, {what[self.verdict]} (labeled images have "
             f"{self.labeled:.2f}). Found boxes/image scoring at least {above}; scores 0..1 [{self.picture()}]. "
         )
+        if not self.complete:
+            return text + self._incomplete(threshold)
         if self.suggested is None:
             return text + "Even all that is found is less than labeled images have: train the teacher longer"
         return text + f"`{threshold}: {self.suggested:.2f}` would leave as many as labeled images have"
+
+    def _incomplete(self, threshold: str) -> str:
+        if self.suggested is None:
+            return "How sure the teacher is of labeled boxes is in aids.json of polish, under `guard`"
+        text = f"Half of the labeled boxes score {self.suggested:.2f} or more: "
+        if threshold in LabelLimits.model_fields:
+            return text + f"lower `{threshold}`, or train the teacher longer"
+        return text + f"`{threshold}: {self.suggested:.2f}` would take what is as sure"
 
     def picture(self) -> str:
         """The candidates in each tenth of the scores, one character a tenth."""
@@ -89,20 +103,32 @@ class Finding:
         }
 
 
-def judge(boxes: float, labeled: float, counts: np.ndarray, images: int, params: GuardParams, *, cap: bool) -> Finding:
+def judge(
+    boxes: float,
+    labeled: float,
+    counts: np.ndarray,
+    images: int,
+    params: GuardParams,
+    *,
+    complete: bool,
+    on_labels: float | None = None,
+) -> Finding:
     """boxes, labeled: an image; counts (BINS,) of the candidates' scores in `images` images.
 
-    cap: whether too many is possible to tell, that is whether labeled images have all of their boxes.
+    complete: whether labeled images have all of their boxes; else too many cannot be told, and nothing follows from
+    their number, only from `on_labels`, the score that half of them have.
     """
     above = np.cumsum(counts[::-1])[::-1] / max(images, 1)
     enough = np.flatnonzero(above >= labeled)
-    suggested = float(enough[-1]) / BINS if len(enough) and labeled > 0 else None
+    suggested = on_labels
+    if complete:
+        suggested = float(enough[-1]) / BINS if len(enough) and labeled > 0 else None
     verdict = "fine"
     if boxes < params.too_few:
         verdict = "nothing"
-    elif cap and boxes > params.too_many * labeled:
+    elif complete and boxes > params.too_many * labeled:
         verdict = "too much"
-    return Finding(boxes, labeled, above, suggested, verdict)
+    return Finding(boxes, labeled, above, suggested, verdict, complete)
 
 
 class Guard:
@@ -130,8 +156,8 @@ class Guard:
         self._begin()
         if not steps:
             return
-        cap = not self.method.mines_labeled
-        found = judge(boxes / steps, self.labeled, np.array(counts), round(images), self.params, cap=cap)
+        complete = not self.method.mines_labeled
+        found = judge(boxes / steps, self.labeled, np.array(counts), round(images), self.params, complete=complete)
         if found.verdict == "fine":
             return
         self.told[found.verdict] += 1
@@ -156,4 +182,9 @@ def of_table(
     used = int((refined["image_id"].isin(wanted) & refined["for_class"]).sum())
     density = int((labeled["box_id"] >= 0).sum()) / max(labeled["image_id"].nunique(), 1)
     counts = np.histogram(scores, BINS, (0.0, 1.0))[0]
-    return judge(used / len(wanted), density, counts, len(wanted), params, cap=not mines_labeled)
+    half = None
+    if mines_labeled:
+        kept = label_limits.on_kept(pseudo, split[split["box_id"] >= 0])[1]
+        half = round(float(kept.median()), 4) if len(kept) else None
+    complete = not mines_labeled
+    return judge(used / len(wanted), density, counts, len(wanted), params, complete=complete, on_labels=half)

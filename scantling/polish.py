@@ -22,6 +22,7 @@ from scantling.augment.views import ViewParams
 from scantling.data.by_image import ByImage
 from scantling.data.index import XYXY
 from scantling.data.loader import Pool
+from scantling.mining import polisher
 from scantling.pseudo import REFINED_XYXY
 from scantling.recipe import TrainingParams
 
@@ -80,6 +81,7 @@ def networks_of(
             checkpoint.drop_states(keep)
         distributed.barrier()
     state, _, facts = checkpoint.load_polishing(done)
+    polisher.warn_if_worse(facts)
     networks = nn.ModuleDict(method.modules(_Channels(teacher.channels)))
     networks.load_state_dict(state)
     return networks.eval().requires_grad_(False), facts

@@ -35,7 +35,9 @@ RUN_BY = {
         for file in (ROOT / "params/studies").glob("*.yaml")
     },
     "snakemake --cores all": "tests/pipeline/test_whole.py::test_the_whole_pipeline",
-    "snakemake --cores all --profile slurm": "tests/pipeline/test_slurm.py::test_a_study_on_two_nodes",
+    "python -m scantling.report.overview results/report/demo --out gains.svg": "tests/report/test_overview.py",
+    "python -m scantling.report.before_after KEY --out labels.jpg": "tests/report/test_before_after.py",
+    "snakemake --cores all --profile slurm": "tests/pipeline/test_slurm.py::test_the_demo_on_two_nodes",
     "CUDA_VISIBLE_DEVICES=0,1,2,3 dvc repro": "tests/pipeline/test_launch.py::test_commands",
     **dict.fromkeys(
         (

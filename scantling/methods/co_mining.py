@@ -46,6 +46,8 @@ class Method(supervised.Method):
     def __init__(self, params: Params, classes: tuple[str, ...], refined: pd.DataFrame | None):
         super().__init__(params, classes, refined)
         self.params: Params = params
+        if params.by_labels is not None:
+            self.threshold = "mine_quantile"
         self.labeled_views = ("weak", params.second_view)
         self.unlabeled_views = self.labeled_views if params.unlabeled else ()
         self.keep_empty_images = params.keep_empty_images

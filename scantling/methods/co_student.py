@@ -47,6 +47,8 @@ class Method(supervised.Method):
     def __init__(self, params: Params, classes: tuple[str, ...], refined: pd.DataFrame | None):
         super().__init__(params, classes, refined)
         self.params: Params = params
+        if params.by_labels is not None:
+            self.threshold = "mine_quantile"
         self.keep_empty_images = params.keep_empty_images
         self.pair = ("weak", params.second_view)
         views = self.pair if params.teacher == "cached" or not params.revise else ("raw", *self.pair)

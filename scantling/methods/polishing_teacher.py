@@ -8,7 +8,7 @@ teacher that labels. Sections are those of the specification of the released cod
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from scantling import boxes as box_ops
 from scantling.candidates import Candidates, CandidateTable
 from scantling.data.index import XYXY
-from scantling.data.loader import TrainingStep
+from scantling.data.loader import Pool, TrainingStep
 from scantling.ema import EmaParams
 from scantling.methods import MethodParams, supervised
 from scantling.mining import background, found, polisher, polishing
@@ -27,7 +27,10 @@ from scantling.optimizer import Optimizer
 from scantling.params import ParamsError
 from scantling.pseudo import REFINED_XYXY
 from scantling.recipe import TrainingParams
+from scantling.schedule import Schedule
 from scantling.target import Batch, Target
+
+LATE = 0.95  # keep rate a step of the means that a person is told
 
 
 class Params(MethodParams):
@@ -57,6 +60,8 @@ class Params(MethodParams):
     polish_steps: int = Field(0, ge=0)
     polish_images: int = Field(1, gt=0)
     polish_optimizer: Optimizer = Optimizer(name="sgd", learning_rate=0.01, weight_decay=1e-4)
+    polish_schedule: Schedule = Schedule()
+    polish_clip_norm: float | None = Field(None, gt=0)
 
     @property
     def polishes(self) -> bool:
@@ -72,6 +77,7 @@ class Method(supervised.Method):
         super().__init__(params, classes, refined)
         self.params: Params = params
         self.ema = EmaParams(decay=params.polish_decay, warm_up=params.polish_warm_up)
+        self.lately = dict[str, float]()  # how the networks do, over the last steps; for a person
         if params.teacher == "cached" and params.background == "live":
             raise ParamsError("`background: live` asks a live teacher; with `teacher: cached` use cached or off")
         if params.teacher == "cached" and params.polishes and not params.polish_steps:
@@ -104,6 +110,7 @@ class Method(supervised.Method):
         if batch.labeled and any(p.requires_grad for p in self.networks.parameters()):
             own, seen = self.polishing_losses(teacher, batch)
             losses, logged = losses | own, logged | seen
+            self.lately |= {n: LATE * self.lately.get(n, value) + (1 - LATE) * value for n, value in seen.items()}
         if not batch.unlabeled:
             return losses, logged
         weak, strong = batch.unlabeled["weak"], batch.unlabeled["strong"]
@@ -157,6 +164,10 @@ class Method(supervised.Method):
         """Per image the better boxes and the class probabilities that `networks` give to given boxes (section 4)."""
         p = self.params
         return polisher.improved(networks, teacher, features, boxes, sizes, fraction=p.variant_fraction, cells=p.cells)
+
+    def aids(self, pool: Pool, total_steps: int) -> dict[str, Any]:
+        polisher.warn_if_worse(self.lately)
+        return {name: round(value, 6) for name, value in self.lately.items()}
 
     @torch.no_grad()
     def _targets(
@@ -212,6 +223,8 @@ class Method(supervised.Method):
             labeled_per_step=p.polish_images,
             unlabeled_per_step=0,
             optimizer=p.polish_optimizer,
+            schedule=p.polish_schedule,
+            clip_norm=p.polish_clip_norm,
             ema=self.ema,
         )
 

@@ -55,6 +55,7 @@ class Params(MethodParams):
 
 class Method(supervised.Method):
     labeled_views = ("weak", "strong")
+    threshold = "add_score"
 
     def __init__(self, params: Params, classes: tuple[str, ...], refined: pd.DataFrame | None):
         super().__init__(params, classes, refined)
@@ -96,6 +97,7 @@ class Method(supervised.Method):
             rules = {"score": p.mine_score, "iou": p.mine_iou, "nms_iou": p.mine_nms_iou}
             mined = [pseudo_positives.mine(*o, t.boxes, **rules)[0] for o, t in zip(offered, weak.targets, strict=True)]
             told = [(o[0][m], c.keep(c.scores > p.add_score)) for o, m, c in zip(offered, mined, seen, strict=True)]
+            self.scores.add(torch.cat([c.scores for c in seen]), len(seen))
         open_ = found.unless([sure for _, sure in told], weak, self.corrected)
         return [
             (regions[:0] if i in self.corrected else regions, sure)
@@ -172,6 +174,7 @@ class Method(supervised.Method):
         p, plain = self.params, [level.detach() for level in features]
         limits = {"score_threshold": p.candidate_floor, "nms_iou": p.nms_iou, "limit": p.limit}
         seen = student.detect_regions(plain, drawn, sizes, **limits)
+        self.scores.add(torch.cat([f.scores for f in seen]), len(seen))
         return [Candidates(f.boxes, f.labels, f.scores, torch.full_like(f.scores, float("nan"))) for f in seen]
 
     def _strong_targets(self, sure: list[Candidates], truth: list[Target]) -> list[Target]:
@@ -202,6 +205,7 @@ class Method(supervised.Method):
             with torch.no_grad():
                 plain = [level.detach() for level in features["weak"]]
                 seen = student.detect(plain, sizes, score_threshold=p.candidate_floor, nms_iou=p.nms_iou, limit=p.limit)
+            self.scores.add(torch.cat([f.scores for f in seen]), len(seen))
             offered = [(f.boxes, f.scores) for f in seen]
             regions, _ = self._mined(offered, weak.targets, step, weak.image_ids)
         losses: supervised.Losses = {}

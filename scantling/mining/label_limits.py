@@ -38,14 +38,7 @@ def rows(
     table  image_id, label, score, x1..y2 of found boxes; kept: image_id, label, x1..y2 of labeled boxes
     fresh  which rows may be taken
     """
-    found_in = {int(i): group for i, group in table.groupby("image_id")}
-    kept = kept.sort_values("image_id", kind="stable")
-    known = [
-        label_scores.on_labels(*tensors(truth), *tensors(found_in.get(int(i), table.iloc[:0])), scores)
-        for i, truth in kept.groupby("image_id")
-        for scores in [_scores(found_in.get(int(i), table.iloc[:0]))]
-    ]
-    of_labels = tensors(kept)[1], torch.cat([torch.zeros(0), *known])
+    of_labels = on_kept(table, kept)
     others = tensors(table[fresh])[1], _scores(table[fresh])
     wanted = ((params.mine_quantile, params.mine_per_label), (params.ignore_quantile, params.ignore_per_label))
     high, low = (
@@ -53,6 +46,18 @@ def rows(
     )
     labels = table["label"].to_numpy()
     return pd.Series(high.numpy()[labels], index=table.index), pd.Series(low.numpy()[labels], index=table.index)
+
+
+def on_kept(table: pd.DataFrame, kept: pd.DataFrame) -> tuple[Tensor, Tensor]:
+    """Classes (G,) of the labeled boxes `kept`, image by image, and the best scores (G,) on them in `table`."""
+    found_in = {int(i): group for i, group in table.groupby("image_id")}
+    kept = kept.sort_values("image_id", kind="stable")
+    known = [
+        label_scores.on_labels(*tensors(truth), *tensors(found), _scores(found))
+        for i, truth in kept.groupby("image_id")
+        for found in [found_in.get(int(i), table.iloc[:0])]
+    ]
+    return tensors(kept)[1], torch.cat([torch.zeros(0), *known])
 
 
 def tensors(table: pd.DataFrame) -> tuple[Tensor, Tensor]:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from scantling import boxes as box_ops
+from scantling import log
 from scantling.augment.views import torch_generator
 from scantling.detectors.losses import normalizer
 from scantling.mining import polishing
@@ -95,6 +96,16 @@ def losses(
         found["polish_class"] = loss / count
         logged["polish_accuracy"] = float((logits.argmax(1) == labels).sum() / count)
     return found, logged
+
+
+def warn_if_worse(facts: dict[str, float]) -> None:
+    """Say so where corrected boxes lie worse than the displaced ones: iou_before, iou_after, if they are known."""
+    before, after = facts.get("iou_before", 0.0), facts.get("iou_after", 1.0)
+    if after < before:
+        log.warn(
+            f"the polishing network makes boxes worse: mean IoU of displaced labels {before:.2f} before, {after:.2f} "
+            "after it. Train it longer or with a lower learning rate, or set `polish_boxes: false`"
+        )
 
 
 def _noises(target: Target, copies: list[tuple[int, float]]) -> list[tuple[Tensor, float]]:

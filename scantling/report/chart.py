@@ -21,11 +21,11 @@ class Line:
 
 @dataclass(frozen=True)
 class Dots:
-    """A row of a dot chart: single values, their mean and an interval (low, high) or None."""
+    """A row of a dot chart: single values, their mean and an interval (low, high) or None. Without a mean a heading."""
 
     name: str
     values: Sequence[float]
-    mean: float
+    mean: float | None
     width: tuple[float, float] | None
     style: str
 
@@ -89,6 +89,9 @@ def dot_chart(
     for number, row in enumerate(rows):
         level = len(rows) - number - 0.5
         py = frame.at(x[0], level)[1]
+        if row.mean is None:
+            body.append(f'<text class="heading" x="4" y="{_n(py + 4)}">{escape(row.name)}</text>')
+            continue
         where = f'x="{left - 10:g}" y="{_n(py + 4)}" text-anchor="end"'
         body.append(f'<text class="name" {where}>{escape(row.name)}</text>')
         if row.width is not None:

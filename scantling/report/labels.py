@@ -103,6 +103,18 @@ def _rounds(members: Sequence[Result]) -> list[dict[str, Any]]:
     ]
 
 
+def polished(members: Sequence[Result]) -> dict[str, Any] | None:
+    """What polishing changed in the labels that were learned from: moved and relabeled (share of the boxes), mean_iou
+    and class_precision on hidden objects, each {before, after}. None where that was not measured, or there was none."""
+    known = [one for r in members if (one := found(r.quality, "refined", "polishing")) and one["boxes"]]
+    if not known:
+        return None
+    return {name: mean(one[name] / one["boxes"] for one in known) for name in ("moved", "relabeled")} | {
+        name: {side: mean(one["all"][name][side] for one in known) for side in ("before", "after")}
+        for name in ("mean_iou", "class_precision")
+    }
+
+
 def found(tree: Any, *path: str) -> Any:
     """tree[path[0]][path[1]]..., None where a step is missing."""
     for name in path:

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from scantling.commit import at_start
-from scantling.report import errors, labels
+from scantling.report import errors, labels, other_trainings
 from scantling.report.ceiling import ceiling, closed
 from scantling.report.classes import per_class
 from scantling.report.intervals import plain_interval
@@ -41,7 +41,11 @@ def summarize(
         "commit": at_start(),
         "made_with": _made_with(results),
         "measured": _measured(results),
-        "groups": [_group(members, results, bases[members[0].run.group], confusion_classes) for members in compared],
+        "groups": [
+            _group(members, results, bases[members[0].run.group], confusion_classes)
+            | {"other_trainings": other_trainings.compare(members, results, preference)}
+            for members in compared
+        ],
         "runs": [_run(result, results, bases[result.run.group]) for result in results],
         "sharing": _sharing(results),
     }
@@ -150,6 +154,7 @@ def _method(name: str, members: Sequence[Result], baseline: str | None, top: dic
         "below_burn_in": sum(bool(labels.found(r.metrics, "burn_in", "below_burn_in")) for r in own),
         "seconds": mean(result.seconds(*TRAININGS) for result in own),
         "targets": {target: _targets([r.quality["refined"][target]["all"] for r in own]) for target in TARGETS},
+        "polished": labels.polished(own),
         "ignore_share": mean(result.quality["refined"]["ignore_share"] for result in own),
     }
 

@@ -24,11 +24,12 @@ from typing import Any
 
 import torch
 
-from tests.faults import disk, engines, training
+from tests.faults import disk, engines, labeling, training
 from tests.faults.project import Project
 
 STARTS = ("never run", "a value changed")
 ON_FULL_DISK = "full disk under an engine"
+STAGES = training.FAULTS | labeling.FAULTS
 
 
 class Bench:
@@ -67,7 +68,7 @@ class Bench:
 
 def kinds() -> list[str]:
     """Those that this machine can try."""
-    found = [*engines.FAULTS, *training.FAULTS, ON_FULL_DISK]
+    found = [*engines.FAULTS, *STAGES, ON_FULL_DISK]
     if reason := disk.why_not():
         print(f"full disks are left out: {reason}", file=sys.stderr)
         found = [kind for kind in found if "full disk" not in kind]
@@ -102,11 +103,7 @@ def main() -> int:
         count["tried"] += 1
         begun = time.monotonic()
         try:
-            how, after = (
-                (training.FAULTS[kind](lab, where, rng), "")
-                if kind in training.FAULTS
-                else bench.engine(kind, where, rng)
-            )
+            how, after = (STAGES[kind](lab, where, rng), "") if kind in STAGES else bench.engine(kind, where, rng)
             count["survived"] += 1
             count["how"][how] += 1
             count["needed"].update(after.split(", ")[1:])

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.faults import disk, engines, training
-from tests.faults.__main__ import ON_FULL_DISK, Bench, kinds
+from tests.faults.__main__ import ON_FULL_DISK, STAGES, Bench, kinds
 
 
 @pytest.fixture(scope="module")
@@ -38,12 +38,14 @@ def test_after_a_fault_of_an_engine_the_next_call_ends_in_the_same_bytes(
     bench.engine(kind, tmp_path / "trial", random.Random(1))
 
 
-@pytest.mark.parametrize("kind", ["kill -9 of one rank of two", "full disk under a training"])
-def test_after_a_fault_of_a_training_the_next_call_ends_in_the_same_bytes(
+@pytest.mark.parametrize(
+    "kind", ["kill -9 of one rank of two", "full disk under a training", "damaged parts of labels"]
+)
+def test_after_a_fault_of_a_stage_the_next_call_ends_in_the_same_bytes(
     lab: training.Lab, tmp_path: Path, kind: str
 ) -> None:
     skip_without_disk(kind)
-    training.FAULTS[kind](lab, tmp_path / "trial", random.Random(1))
+    STAGES[kind](lab, tmp_path / "trial", random.Random(1))
 
 
 def test_a_broken_promise_is_noticed(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,5 +59,5 @@ def test_a_broken_promise_is_noticed(bench: Bench, tmp_path: Path, monkeypatch: 
 
 
 def test_every_kind_can_be_tried() -> None:
-    known = {*engines.FAULTS, *training.FAULTS, ON_FULL_DISK}
+    known = {*engines.FAULTS, *STAGES, ON_FULL_DISK}
     assert set(kinds()) == known - ({k for k in known if "full disk" in k} if disk.why_not() else set())

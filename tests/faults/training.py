@@ -27,6 +27,7 @@ from tests.faults.engines import Broken, flip
 from tests.methods import test_battery as battery
 
 STEPS = 40
+TYPES = {"images": Path, "out": Path, "return": None}  # of a stage that is made in a function
 WAIT_S = 120  # seconds for a life on a busy machine
 
 
@@ -43,11 +44,14 @@ class Lab:
     def undisturbed(self, ranks: int) -> bytes:
         where = self.folder / f"peace-{ranks}"
         started = time.monotonic()
-        ended = Lives(self.pool, self.images, where, ranks, workers=0).wait()
+        ended = Lives(self.stage(), self.images, where, ranks).wait()
         self.length = time.monotonic() - started
         if any(ended):
             raise Broken((where / "said.txt").read_text())
         return result(where)
+
+    def stage(self, workers: int = 0) -> Callable[..., None]:
+        return teach(self.pool, workers)
 
 
 def result(where: Path) -> bytes:
@@ -73,22 +77,22 @@ def teach(pool: Pool, workers: int) -> Callable[..., None]:
         trained.history.drop(columns=["images_per_second", "peak_memory_mib"]).to_csv(out / "history.csv", index=False)
         work.finished(keep)
 
-    teach.__annotations__ = {"images": Path, "out": Path, "return": None}
+    teach.__annotations__ = TYPES
     return teach
 
 
 class Lives:
-    """One process, or two on one training, in `where`."""
+    """One process, or two together, of a stage with --images and --out, in `where`."""
 
-    def __init__(self, pool: Pool, images: Path, where: Path, ranks: int, workers: int):
+    def __init__(self, function: Callable[..., None], images: Path, where: Path, ranks: int):
         self.where = where
         where.mkdir(parents=True, exist_ok=True)
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        self.pids = [self._born(pool, images, rank, ranks, port, workers) for rank in range(ranks)]
+        self.pids = [self._born(function, images, rank, ranks, port) for rank in range(ranks)]
 
-    def _born(self, pool: Pool, images: Path, rank: int, ranks: int, port: int, workers: int) -> int:
+    def _born(self, function: Callable[..., None], images: Path, rank: int, ranks: int, port: int) -> int:
         child = os.fork()
         if child:
             return child
@@ -104,7 +108,7 @@ class Lives:
                     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(ranks)}
                     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
                     distributed.WAIT = timedelta(seconds=WAIT_S / 2)
-                stage.run(teach(pool, workers), ["--images", str(images), "--out", "out"])
+                stage.run(function, ["--images", str(images), "--out", "out"])
                 status = 0
         except SystemExit as end:
             with contextlib.suppress(OSError):
@@ -136,7 +140,7 @@ class Lives:
 
 def finish(lab: Lab, where: Path, ranks: int) -> None:
     """The next call publishes the bytes of an undisturbed run and leaves nothing else."""
-    ended = Lives(lab.pool, lab.images, where, ranks, workers=0).wait()
+    ended = Lives(lab.stage(), lab.images, where, ranks).wait()
     if any(ended):
         raise Broken(f"the next call ended with {ended}: {(where / 'said.txt').read_text()[-2000:]}")
     if result(where) != lab.peace[ranks]:
@@ -149,7 +153,7 @@ def kill(lab: Lab, where: Path, rng: random.Random) -> str:
     """Several kills in a row, at random moments, with and without a loader worker."""
     lives = rng.randint(1, 5)
     for _ in range(lives):
-        life = Lives(lab.pool, lab.images, where, 1, workers=rng.randint(0, 1))
+        life = Lives(lab.stage(rng.randint(0, 1)), lab.images, where, 1)
         time.sleep(rng.uniform(0, lab.length * 1.2))
         os.kill(life.pids[0], signal.SIGKILL)
         life.wait()
@@ -160,7 +164,7 @@ def kill(lab: Lab, where: Path, rng: random.Random) -> str:
 def kill_a_rank(lab: Lab, where: Path, rng: random.Random) -> str:
     """One of two processes is killed; then torchrun ends the other, or it notices by itself."""
     rank, ended_by_torchrun = rng.randint(0, 1), rng.random() < 0.5
-    life = Lives(lab.pool, lab.images, where, 2, workers=rng.randint(0, 1))
+    life = Lives(lab.stage(rng.randint(0, 1)), lab.images, where, 2)
     time.sleep(rng.uniform(0, lab.length * 1.2))
     os.kill(life.pids[rank], signal.SIGKILL)
     if ended_by_torchrun:
@@ -176,7 +180,7 @@ def kill_a_rank(lab: Lab, where: Path, rng: random.Random) -> str:
 def terminate(lab: Lab, where: Path, rng: random.Random) -> str:
     """SIGTERM to all of a job, as a cluster takes the machine back."""
     ranks = rng.randint(1, 2)
-    life = Lives(lab.pool, lab.images, where, ranks, workers=rng.randint(0, 1))
+    life = Lives(lab.stage(rng.randint(0, 1)), lab.images, where, ranks)
     time.sleep(rng.uniform(0, lab.length))
     for pid in life.pids:
         os.killpg(pid, signal.SIGTERM)
@@ -188,7 +192,7 @@ def terminate(lab: Lab, where: Path, rng: random.Random) -> str:
 
 def damage_state(lab: Lab, where: Path, rng: random.Random) -> str:
     """The latest state of a killed training has a wrong bit, or its end is missing."""
-    life = Lives(lab.pool, lab.images, where, 1, workers=0)
+    life = Lives(lab.stage(), lab.images, where, 1)
     time.sleep(rng.uniform(0.3, 1) * lab.length)
     os.kill(life.pids[0], signal.SIGKILL)
     life.wait()
@@ -204,7 +208,7 @@ def fill_disk(lab: Lab, where: Path, rng: random.Random) -> str:
     """No space left at some write: of a state, a log, a result, in one process or in two."""
     ranks = rng.randint(1, 2)
     with disk.small(where), disk.with_room(where, rng.randrange(0, 2_000_000)):
-        life = Lives(lab.pool, lab.images, where / "run", ranks, workers=0)
+        life = Lives(lab.stage(), lab.images, where / "run", ranks)
         ended = life.wait()
         said = (where / "run/said.txt").read_text()
         if 70 in ended:

@@ -1,4 +1,4 @@
-"""A real Slurm of two nodes on this machine, from Debian's packages, with four GPUs each that are there in name only.
+"""A real Slurm of two nodes on this machine, from Debian's packages, with two GPUs each that are there in name only.
 
 Everything but two links in /etc/slurm lies in a temporary folder and ends with the test.
 """
@@ -47,8 +47,8 @@ MinJobAge=86400
 KillWait=120
 GresTypes=gpu
 SlurmdParameters=config_overrides
-NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=8 RealMemory=16000 Gres=gpu:4
-NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs=8 RealMemory=16000 Gres=gpu:4
+NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=2 RealMemory=16000 Gres=gpu:2
+NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs=2 RealMemory=16000 Gres=gpu:2
 PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
 

@@ -54,9 +54,9 @@ class Project:
             "OMP_NUM_THREADS": "1",
         }
 
-    def begin(self) -> None:
+    def begin(self, study: str = "smoke") -> None:
         """The study is chosen, everything is committed."""
-        self.run(sys.executable, "-m", "workflow.study", "params/studies/smoke.yaml")
+        self.run(sys.executable, "-m", "workflow.study", f"params/studies/{study}.yaml")
         for command in ("init -q", "config user.email a@b.c", "config user.name n", "add -A", "commit -qm start"):
             self.run("git", *command.split())
 

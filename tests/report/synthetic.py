@@ -93,7 +93,13 @@ def _write_run(results: Path, index: Index, run: Run, rng: np.random.Generator) 
     _provenance(folder, "pseudo_label", 1.5, {"params": {"score_floor": 0.05}})
     folder = _folder(results / "polish" / run.key)
     refined.to_parquet(folder / "refined.parquet", index=False)
-    _provenance(folder, "polish", 0.5, {"method": {"method": run.method}})
+    keys = {
+        "index": f"prepare/{run.data}",
+        "split": f"split/{run.split_key}",
+        "pseudo": f"pseudo_label/{run.pseudo_key}",
+    }
+    inputs = {name: {"path": f"results/{key}"} for name, key in keys.items()}
+    _provenance(folder, "polish", 0.5, {"method": {"method": run.method}}, inputs=inputs)
     terms = ["labeled/class", "labeled/box"]
     terms += [] if run.method in BASELINES else ["unlabeled/class", "pseudo_boxes"]
     folder = _folder(results / "retrain" / run.key)
@@ -205,8 +211,8 @@ def _history(stage: str, names: list[str], rng: np.random.Generator) -> pd.DataF
     return pd.DataFrame({"step": step, **values, **speed})
 
 
-def _provenance(folder: Path, stage: str, seconds: float, params: dict[str, Any]) -> None:
-    record = {"stage": stage, "params": params, "seconds": seconds, "machine": "x86_64", "device": "cpu"}
+def _provenance(folder: Path, stage: str, seconds: float, params: dict[str, Any], **more: object) -> None:
+    record = more | {"stage": stage, "params": params, "seconds": seconds, "machine": "x86_64", "device": "cpu"}
     (folder / "provenance.json").write_text(json.dumps(record | {"versions": {"python": "3.11.0", "torch": "2.15.0"}}))
 
 

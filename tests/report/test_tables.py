@@ -110,3 +110,22 @@ def test_long_lists_of_classes_are_cut(facts):
 
 def _interval(found, form):
     return f"{100 * found['mean']:{form}} [{100 * found['low']:{form}}, {100 * found['high']:{form}}]"
+
+
+def test_labels_that_were_learned_from(text, facts):
+    (group,) = [g for g in facts["groups"] if g["split"] == "percent_10"]
+    (own,) = [m for m in group["methods"] if m["method"] == "soft"]
+    learned = [
+        f"{own['targets']['class'][name]:.2f}" for name in ("boxes_per_image", "precision", "recall", "mean_iou")
+    ]
+    assert f"| `soft` | {' | '.join(learned)} | " in text
+    assert not re.search(r"`supervised` \| \d+\.\d\d \| 0\.", text), (
+        "who learns from no label of the machine has no row"
+    )
+
+
+def test_polished_labels_stand_as_before_and_after(facts):
+    group = json.loads(json.dumps(facts["groups"][0]))
+    sides = {"before": 0.71, "after": 0.8}
+    group["methods"][1]["polished"] = {"moved": 0.5, "relabeled": 0.0, "mean_iou": sides, "class_precision": sides}
+    assert "| 0.71 > 0.80 | 0.71 > 0.80 |" in tables.markdown(facts | {"groups": [group]}, 10)
