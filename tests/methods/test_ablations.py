@@ -1,5 +1,6 @@
-"""Ablation files leave out the part in their name and nothing else."""
+"""Ablation files leave out the part in their name, or add it, and nothing else."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -18,15 +19,15 @@ LEFT_OUT = {
     "polishing_teacher_no_box_polishing": {"polish_boxes": False},
     "polishing_teacher_no_class_polishing": {"polish_classes": False},
     "polishing_teacher_no_polishing": {"polish_boxes": False, "polish_classes": False},
-    "sparsedet_no_distillation": {"agreement_weight": 0.0},
     "sparsedet_no_masking": {"mine": False},
     "sparsedet_no_merging": {"add_score": 1.0},
+    "sparsedet_with_distillation": {"agreement_weight": 1.0},
 }
 
 
 @pytest.mark.parametrize("name", LEFT_OUT)
 def test_an_ablation_differs_in_its_part_alone(name: str) -> None:
-    whole = MethodParams.load(FOLDER / f"{name.partition('_no_')[0]}.yaml").model_dump()
+    whole = MethodParams.load(FOLDER / f"{re.split('_(?:no|with)_', name)[0]}.yaml").model_dump()
     part = MethodParams.load(FOLDER / f"{name}.yaml").model_dump()
     assert {k: v for k, v in part.items() if v != whole[k]} == LEFT_OUT[name]
 
