@@ -28,7 +28,7 @@ from scantling.stage import BadInput
 
 COLORS = {"kept": "#ffffff", "right": "#17e0ae", "wrong": "#ff8c1a", "missed": "#ff5fae", "ignored": "#b8bcc2"}
 SAME_IOU = 0.5  # a label is right from this IoU on, in its class
-SIDE_PX = 360  # longest side of each of the two pictures
+SIDE_PX = 320  # longest side of each of the two pictures
 GAP_PX = 8
 INPUTS = {"prepare": "index", "split": "split", "pseudo_label": "pseudo"}  # stage: polish's name of it
 
@@ -122,7 +122,7 @@ def main(argv: list[str] | None = None) -> None:
     except BadInput as error:
         sys.exit(f"before_after: {error}")
     aside = given.out.with_name(f".{given.out.name}")
-    picture.save(aside, "JPEG", quality=85)
+    picture.save(aside, "JPEG", quality=75)
     os.replace(aside, given.out)
 
 
