@@ -27,6 +27,7 @@ SMALL = {
     "bccd_sparse",
     "cards_semi",
     "demo",
+    "digits_semi",
     "digits_sparse",
     "own_data",
 }  # of one process; what the others publish was trained on 8 GPUs
