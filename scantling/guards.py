@@ -17,8 +17,6 @@ from pydantic import Field
 from torch import Tensor
 
 from scantling import distributed, log
-from scantling.mining import label_limits
-from scantling.mining.label_limits import LabelLimits
 from scantling.params import Params
 
 BINS = 100  # of a score 0..1
@@ -81,7 +79,7 @@ class Finding:
         if self.suggested is None:
             return "How sure the teacher is of labeled boxes is in aids.json of polish, under `guard`"
         text = f"Half of the labeled boxes score {self.suggested:.2f} or more: "
-        if threshold in LabelLimits.model_fields:
+        if threshold.endswith("quantile"):  # a share of these very scores decides
             return text + f"lower `{threshold}`, or train the teacher longer"
         return text + f"`{threshold}: {self.suggested:.2f}` would take what is as sure"
 
@@ -167,10 +165,17 @@ class Guard:
 
 
 def of_table(
-    pseudo: pd.DataFrame, refined: pd.DataFrame, split: pd.DataFrame, params: GuardParams, *, mines_labeled: bool
+    pseudo: pd.DataFrame,
+    refined: pd.DataFrame,
+    split: pd.DataFrame,
+    params: GuardParams,
+    *,
+    mines_labeled: bool,
+    on_labels: float | None = None,
 ) -> Finding | None:
     """The finding on a whole table of refined labels; None without an image that could have any.
 
+    on_labels: the score that half of the labeled boxes have, for labels that miss boxes.
     Of methods that mine labeled images these are looked at, else the unlabeled ones; corrected images are left out.
     """
     labeled = split[split["labeled"]]
@@ -182,9 +187,5 @@ def of_table(
     used = int((refined["image_id"].isin(wanted) & refined["for_class"]).sum())
     density = int((labeled["box_id"] >= 0).sum()) / max(labeled["image_id"].nunique(), 1)
     counts = np.histogram(scores, BINS, (0.0, 1.0))[0]
-    half = None
-    if mines_labeled:
-        kept = label_limits.on_kept(pseudo, split[split["box_id"] >= 0])[1]
-        half = round(float(kept.median()), 4) if len(kept) else None
     complete = not mines_labeled
-    return judge(used / len(wanted), density, counts, len(wanted), params, complete=complete, on_labels=half)
+    return judge(used / len(wanted), density, counts, len(wanted), params, complete=complete, on_labels=on_labels)

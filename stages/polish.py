@@ -30,6 +30,7 @@ from scantling.data import split as splits
 from scantling.data.loader import Pool
 from scantling.distributed import is_first
 from scantling.methods import supervised
+from scantling.mining import label_limits
 from scantling.stage import device, digest, run
 
 
@@ -70,7 +71,9 @@ def polish(
     refined = corrected.replaced(refined, by_hand)
     refined.to_parquet(out / "refined.parquet", index=False)
     if maker.threshold is not None and aids:  # without aids a method refines nothing
-        finding = guards.of_table(found, refined, labels, method.guards, mines_labeled=maker.mines_labeled)
+        mines = maker.mines_labeled
+        half = label_limits.half_of(found, labels[labels["box_id"] >= 0]) if mines else None
+        finding = guards.of_table(found, refined, labels, method.guards, mines_labeled=mines, on_labels=half)
         if finding is not None:
             aids["guard"] = finding.facts()
             if finding.verdict != "fine":

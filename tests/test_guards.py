@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scantling import guards, log
 from scantling.guards import Guard, GuardParams, Scores, judge
 from scantling.methods import supervised
+from scantling.mining import label_limits
 
 PARAMS = GuardParams()
 
@@ -92,7 +93,8 @@ def test_labels_that_miss_boxes_tell_by_their_scores_and_not_by_their_number() -
     kept = pd.DataFrame({"image_id": [1, 1, 2], "label": 0, "box_id": [0, 1, 2], "labeled": True})
     kept = kept.assign(x1=[0.0, 52.0, 0.0], y1=0.0, x2=[20.0, 70.0, 20.0], y2=20.0)
     refined = found.assign(for_class=False, source="teacher")
-    told = guards.of_table(found, refined, kept, PARAMS, mines_labeled=True)
+    half = label_limits.half_of(found, kept)
+    told = guards.of_table(found, refined, kept, PARAMS, mines_labeled=True, on_labels=half)
     assert told is not None and told.verdict == "nothing"
     assert told.suggested == pytest.approx(0.4), "the third was missed, so that half of them have 0.4 or more"
     assert told.sentence("in the table", "mine_score").endswith("`mine_score: 0.40` would take what is as sure")

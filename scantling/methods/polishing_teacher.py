@@ -17,6 +17,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from scantling import boxes as box_ops
+from scantling import distributed
 from scantling.candidates import Candidates, CandidateTable
 from scantling.data.index import XYXY
 from scantling.data.loader import Pool, TrainingStep
@@ -166,8 +167,10 @@ class Method(supervised.Method):
         return polisher.improved(networks, teacher, features, boxes, sizes, fraction=p.variant_fraction, cells=p.cells)
 
     def aids(self, pool: Pool, total_steps: int) -> dict[str, Any]:
-        polisher.warn_if_worse(self.lately)
-        return {name: round(value, 6) for name, value in self.lately.items()}
+        device = next((p.device for p in self.networks.parameters()), None)
+        facts = {n: float(distributed.mean(torch.tensor(value, device=device))) for n, value in self.lately.items()}
+        polisher.warn_if_worse(facts)
+        return {name: round(value, 6) for name, value in facts.items()}
 
     @torch.no_grad()
     def _targets(

@@ -60,6 +60,12 @@ def on_kept(table: pd.DataFrame, kept: pd.DataFrame) -> tuple[Tensor, Tensor]:
     return tensors(kept)[1], torch.cat([torch.zeros(0), *known])
 
 
+def half_of(table: pd.DataFrame, kept: pd.DataFrame) -> float | None:
+    """The score that half of the labeled boxes have, missed ones with 0; None without any."""
+    scores = on_kept(table, kept)[1]
+    return round(float(scores.median()), 4) if len(scores) else None
+
+
 def tensors(table: pd.DataFrame) -> tuple[Tensor, Tensor]:
     """Boxes (N, 4) and classes (N,) of a table's rows."""
     boxes = torch.tensor(table[XYXY].to_numpy("float32")).reshape(-1, 4)

@@ -62,7 +62,7 @@ def trained(
         ("co_mining_with_unlabeled", {}, ["pseudo_boxes", "pseudo_boxes_unlabeled"]),
         ("co_student_with_unlabeled", {}, ["pseudo_boxes", "pseudo_boxes_unlabeled"]),
         # without a label anywhere all proposals are mined by a score of 0, and none is left to become a box
-        ("sparsedet_with_unlabeled", {}, ["mined_regions", "mined_regions_unlabeled"]),
+        ("sparsedet_with_unlabeled", {"agreement_weight": 1.0}, ["mined_regions", "mined_regions_unlabeled"]),
         ("sparsedet_with_unlabeled", {"mine": False}, ["pseudo_boxes", "pseudo_boxes_unlabeled"]),
         ("soft_teacher_with_sparse", {}, ["pseudo_boxes", "pseudo_boxes_labeled"]),
     ],
