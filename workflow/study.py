@@ -89,6 +89,8 @@ def expand(path: Path) -> dict[str, Any]:
     for key, run in table["runs"].items():
         if run["teacher"] in table["foreign"]:
             runs[key]["teacher"] = run["teacher"]
+        if table["burn_ins"][run["burn_in"]]["training"] != run["training"]:
+            runs[key]["burn_in"] = run["burn_in"]
     return {"study": path.as_posix(), **table, "report": {"name": study.name, "title": study.title, "runs": runs}}
 
 
@@ -106,12 +108,28 @@ def _add(table: dict[str, Any], axes: dict[str, Any], block: Block, study: Path)
         for detector, seed in itertools.product(axes["detectors"], axes["seeds"]):
             stem = f"{split_key}-{detector}-{training}"
             start = {"data": data, "split_key": split_key, "detector": detector, "training": training, "seed": seed}
-            table["burn_ins"].setdefault(f"{stem}-s{seed}", {**start, "backbone": _backbone(detector, study)})
+            burn_in = _burn_in(table, start, study)
             for method in block.methods:
                 module = modules[method]
-                more = {"split": split, "fold": fold, "burn_in": f"{stem}-s{seed}", "module": module}
+                more = {"split": split, "fold": fold, "burn_in": burn_in, "module": module}
                 more["base"] = base_of(module)
                 _add_rounds(table, axes, {**start, **more}, stem, method, study)
+
+
+def _burn_in(table: dict[str, Any], start: dict[str, Any], study: Path) -> str:
+    """The key of a run's burn-in: one that is there already if its training says the same of it, else a new row."""
+
+    def recipe(training: str) -> list[Any]:
+        content = _content("training", training, study)
+        return [content.get(part) for part in ("views", "burn_in")]  # what the stage depends on
+
+    for key, row in table["burn_ins"].items():
+        same = all(row[field] == start[field] for field in ("split_key", "detector", "seed"))
+        if same and recipe(row["training"]) == recipe(start["training"]):
+            return key
+    key = f"{start['split_key']}-{start['detector']}-{start['training']}-s{start['seed']}"
+    table["burn_ins"][key] = {**start, "backbone": _backbone(start["detector"], study)}
+    return key
 
 
 def _add_rounds(

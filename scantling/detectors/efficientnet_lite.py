@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from scantling import log
 from scantling.detectors import weights
 from scantling.detectors.padding import is_ragged, valid_cells
+from scantling.detectors.pointwise import conv1x1
 from scantling.stage import BadInput
 
 EXPECTED = (
@@ -58,10 +59,12 @@ class ConvNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         factor = self.scale * (self.variance + NORM_EPSILON).rsqrt()
         weight = self.weight * factor[:, None, None, None]
-        padding = self.kernel // 2
+        bias, padding = self.shift - self.mean * factor, self.kernel // 2
+        if self.kernel == 1:
+            return conv1x1(x, weight, bias)
         if self.stride > 1:
             x, padding = F.pad(x, self._same(x.shape[-1]) + self._same(x.shape[-2])), 0
-        return F.conv2d(x, weight, self.shift - self.mean * factor, self.stride, padding, groups=self.groups)
+        return F.conv2d(x, weight, bias, self.stride, padding, groups=self.groups)
 
     def _same(self, size: int) -> tuple[int, int]:
         """Cells to add before and after, the odd one after (symmetric padding would shift trained features)."""

@@ -14,6 +14,7 @@ from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 from scantling.detectors.backbone import Trunk, build_backbone
 from scantling.detectors.padding import is_ragged, valid_cells
+from scantling.detectors.pointwise import conv1x1
 from scantling.detectors.pooling import pool
 from scantling.detectors.settings import AnchorParams, DetectorParams, DetectParams, NeckParams
 from scantling.params import ParamsError
@@ -132,7 +133,8 @@ class Neck(FeaturePyramidNetwork):
 
         above, levels = None, []
         for i in reversed(range(len(trunk))):
-            inner = self.inner_blocks[i](trunk[i])
+            lateral = self.inner_blocks[i][0]
+            inner = conv1x1(trunk[i], lateral.weight, lateral.bias)
             if above is not None:
                 inner = inner + F.interpolate(above, size=inner.shape[-2:], mode="nearest")
             above = held(inner, i)

@@ -12,10 +12,12 @@ from dataclasses import dataclass
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torchvision.models.detection.faster_rcnn import TwoMLPHead
 
 from scantling.detectors.assign import Rule, assign_images, draw
 from scantling.detectors.losses import box_loss, softmax_class_loss
+from scantling.detectors.pointwise import linear
 from scantling.detectors.pooling import pool
 from scantling.detectors.protocol import BackgroundWeight, ClassLoss
 from scantling.detectors.settings import CoderParams
@@ -89,7 +91,10 @@ class RoiStage(nn.Module):
             aligned=p.aligned,
             level_size=p.level_size_px,
         )
-        return self.layers(pooled)
+        x = pooled.flatten(1)
+        for layer in (self.layers.fc6, self.layers.fc7):
+            x = F.relu(linear(x, layer.weight, layer.bias))
+        return x
 
     def forward(self, features: Sequence[Tensor], rois: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Class logits (R, C+1) and deltas (R, C, 4) (or (R, 1, 4) if class-agnostic) of each image's RoIs."""

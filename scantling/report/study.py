@@ -19,6 +19,7 @@ class Run(Params):
     seed: int = Field(ge=0)
     after: str | None = None  # run whose model made the pseudo labels (rounds); None: the burn-in's did
     teacher: str | None = None  # the foreign model's labels under pseudo_label, where there are such
+    burn_in: str | None = None  # the key of another training's burn-in that is the same; None: the run's own
 
     @property
     def pseudo_key(self) -> str:
@@ -30,7 +31,7 @@ class Run(Params):
 
     @property
     def burn_in_key(self) -> str:
-        return f"{self.split_key}-{self.detector}-{self.training}-s{self.seed}"
+        return self.burn_in or f"{self.split_key}-{self.detector}-{self.training}-s{self.seed}"
 
     @property
     def key(self) -> str:

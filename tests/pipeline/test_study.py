@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from scantling.params import ParamsError
+from scantling.report.study import Run
 from tests.pipeline.imports import ROOT
 from workflow import study
 
@@ -99,6 +100,23 @@ def test_backbone_weights_are_watched(project: Path) -> None:
     Path("params/detectors/d1.yaml").write_text("backbone: {weights: data/weights/R-50.pkl}")
     found = {row["detector"]: row["backbone"] for row in expand()["burn_ins"].values()}
     assert found == {"d1": "data/weights/R-50.pkl", "d2": "stages/burn_in.py"}
+
+
+def test_trainings_with_the_same_burn_in_share_it(project: Path) -> None:
+    Path("params/training/longer.yaml").write_text("burn_in: {}\nretrain: {steps: 9}")
+    Path("params/training/other.yaml").write_text("burn_in: {steps: 5}")
+    blocks = [
+        {"splits": ["few"], "methods": ["supervised"], "training": training} for training in ("t", "longer", "other")
+    ]
+    table = expand(grid=blocks, folds=[1])
+    own, other = (f"digits-few-f1-d1-{training}-s0" for training in ("t", "other"))
+    assert list(table["burn_ins"]) == [own, other]
+    longer = table["runs"]["digits-few-f1-d1-longer-supervised-s0"]
+    assert longer["burn_in"] == longer["teacher"] == own and longer["start"] == f"results/burn_in/{own}"
+    reported = table["report"]["runs"]
+    found = {run["training"]: Run(**run).burn_in_key for run in reported.values()}
+    assert found == {"t": own, "longer": own, "other": other}
+    assert all(("burn_in" in run) == (run["training"] == "longer") for run in reported.values())
 
 
 def test_corrections_reach_every_round(project: Path) -> None:
