@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+GENERATED = "params/experiments.yaml"  # follows from the study, whichever is the current one: no change of code
 
 
 def commit(root: Path = ROOT) -> str | None:
@@ -14,7 +15,7 @@ def commit(root: Path = ROOT) -> str | None:
     None where there is no repository (installed, or unpacked from an archive) or no git."""
     if not (root / ".git").exists():
         return None
-    code = ("--", "scantling", "stages", "params", "workflow", "dvc.yaml", "Snakefile")
+    code = ("--", "scantling", "stages", "params", "workflow", "dvc.yaml", "Snakefile", f":!{GENERATED}")
     at = _git(root, "rev-parse", "--short=7", "HEAD")
     changed = _git(root, "status", "--porcelain", "--untracked-files=no", *code)
     return f"{at} and changes" if at and changed else at
