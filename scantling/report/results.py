@@ -27,6 +27,7 @@ class Result:
     intervals   the content of intervals.json, the same
     history     stage -> logged values over `step`, for burn_in and retrain
     provenance  stage -> provenance.json, of every stage of the run that has one
+    counts      of the split: images, labeled, unlabeled, kept, hidden; empty where split.json is of a version without
     """
 
     run: Run
@@ -37,6 +38,7 @@ class Result:
     intervals: dict[str, Any]
     history: dict[str, pd.DataFrame]
     provenance: dict[str, dict[str, Any]]
+    counts: dict[str, int]
 
     def steps(self, stage: str) -> int:
         """Training steps of burn_in or retrain."""
@@ -54,6 +56,11 @@ class Result:
         training = self.provenance.get("retrain", {}).get("params", {}).get("training", {})
         names = {"labeled": "labeled_per_step", "unlabeled": "unlabeled_per_step"}
         return {kind: training[name] for kind, name in names.items()} if set(names.values()) <= set(training) else None
+
+    @property
+    def precision(self) -> str | None:
+        """Of the retraining's numbers, float32 or bfloat16; None if provenance is missing."""
+        return self.provenance.get("retrain", {}).get("params", {}).get("training", {}).get("precision")
 
     def seconds(self, *stages: str) -> float | None:
         """Wall seconds of the stages together; None if one did not leave its provenance."""
@@ -101,6 +108,7 @@ def _load(results: Path, run: Run) -> Result:
         intervals=_json_if_there(folder["evaluate"] / "intervals.json"),
         history=history,
         provenance={stage: _json(path) for stage, path in notes.items() if path.is_file()},
+        counts=_json_if_there(folder["split"] / "split.json").get("counts", {}),
     )
 
 

@@ -126,12 +126,19 @@ def _group(
         "baseline": baseline,
         "folds": sorted({result.run.fold for result in members}),
         "seeds": sorted({result.run.seed for result in members}),
+        "images": _images(members),
         "ceiling": top,
         "methods": [_method(name, members, baseline, top) for name in names],
         "labels": labels.facts(members),
         "per_class": per_class(members, names, baseline),
         "errors": errors.facts(members, names, confusion_classes),
     }
+
+
+def _images(members: Sequence[Result]) -> dict[str, float | None]:
+    """Means over the splits of a group: images with and without labels, boxes kept and hidden; None if unknown."""
+    splits = {result.run.split_key: result.counts for result in members}.values()
+    return {name: mean(c.get(name) for c in splits) for name in ("labeled", "unlabeled", "kept", "hidden")}
 
 
 def _method(name: str, members: Sequence[Result], baseline: str | None, top: dict[str, Any] | None) -> dict[str, Any]:
@@ -151,6 +158,7 @@ def _method(name: str, members: Sequence[Result], baseline: str | None, top: dic
         "steps": round(fmean(result.total_steps for result in own)),
         "equal_steps": not steps or {result.total_steps for result in own} == steps,
         "batch": own[0].batch,
+        "precision": own[0].precision,
         "below_burn_in": sum(bool(labels.found(r.metrics, "burn_in", "below_burn_in")) for r in own),
         "seconds": mean(result.seconds(*TRAININGS) for result in own),
         "targets": {target: _targets([r.quality["refined"][target]["all"] for r in own]) for target in TARGETS},
@@ -221,12 +229,16 @@ def _sharing(results: Sequence[Result]) -> dict[str, Any]:
     shared = retrain + sum(result.steps("burn_in") for result in own.values())
     each = [result.seconds("burn_in", "pseudo_label") for result in results]
     once = [result.seconds("burn_in", "pseudo_label") for result in own.values()]
+    rest = [result.seconds("polish", "retrain", "evaluate") for result in results]
+    known = None not in each and None not in rest
+    together = round(sum(filter(None, [*once, *rest])), 1) if known else None
     return {
         "runs": len(results),
         "burn_ins": len(own),
         "steps": shared,
         "steps_without_sharing": alone,
         "steps_saved": alone - shared,
+        "seconds": together,
         "seconds_saved": None if None in each else round(sum(filter(None, each)) - sum(filter(None, once)), 1),
     }
 

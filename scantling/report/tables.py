@@ -51,7 +51,21 @@ def _origin(summary: dict[str, Any]) -> str:
         f"{how['score_threshold']}."
         for how in summary["measured"]
     ]
-    return "\n".join(lines)
+    return "\n".join([*lines, *_shared(summary["sharing"])])
+
+
+def _shared(sharing: dict[str, Any]) -> list[str]:
+    """What computing each burn-in and labeling once saved."""
+    if not sharing["steps_saved"]:
+        return []
+    text = (
+        f"{sharing['runs']} runs share {sharing['burn_ins']} burn-ins: {sharing['steps']} training steps instead of "
+        f"{sharing['steps_without_sharing']}"
+    )
+    if sharing["seconds"] is None:
+        return [f"{text}."]
+    alone = sharing["seconds"] + sharing["seconds_saved"]
+    return [f"{text}, {_seconds(sharing['seconds'])} s of all stages together instead of {_seconds(alone)} s."]
 
 
 def _methods(group: dict[str, Any]) -> str:
@@ -71,8 +85,18 @@ def _methods(group: dict[str, Any]) -> str:
             )
         )
     over = f"gains over `{group['baseline']}`" if group["baseline"] else "no baseline to count gains from"
-    where = f"Folds {_list(group['folds'])}, seeds {_list(group['seeds'])}; {over}:"
+    where = f"Folds {_list(group['folds'])}, seeds {_list(group['seeds'])}{_images(group)}; {over}:"
     return f"{where}\n\n{_table(head, rows)}"
+
+
+def _images(group: dict[str, Any]) -> str:
+    """What there is to learn from, mean over the folds, and in which numbers."""
+    found, parts = group["images"], []
+    if None not in found.values():
+        count = {name: f"{number:.0f}" for name, number in found.items()}
+        parts.append(f"{count['labeled']} images labeled and {count['unlabeled']} not")
+        parts.append(f"{count['kept']} boxes kept and {count['hidden']} hidden")
+    return "".join(f"; {part}" for part in [*parts, *sorted({m["precision"] for m in group["methods"]} - {None})])
 
 
 def _closed(group: dict[str, Any]) -> str:

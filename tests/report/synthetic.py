@@ -85,6 +85,9 @@ def _write_run(results: Path, index: Index, run: Run, rng: np.random.Generator) 
 
     folder = _folder(results / "split" / run.split_key)
     split.to_parquet(folder / "split.parquet", index=False)
+    if rich:
+        counts = {"images": 12, "labeled": 3, "unlabeled": 9, "kept": 6, "hidden": 19 + run.fold}
+        (folder / "split.json").write_text(json.dumps({"counts": counts}))
     folder = _folder(results / "burn_in" / run.burn_in_key)
     _history("burn_in", ["labeled/class", "labeled/box"], rng).to_csv(folder / "history.tsv", sep="\t", index=False)
     _provenance(folder, "burn_in", 12.5, {"training": {"steps": STEPS["burn_in"]}, "seed": run.seed})
@@ -104,7 +107,8 @@ def _write_run(results: Path, index: Index, run: Run, rng: np.random.Generator) 
     terms += [] if run.method in BASELINES else ["unlabeled/class", "pseudo_boxes"]
     folder = _folder(results / "retrain" / run.key)
     _history("retrain", terms, rng).to_csv(folder / "history.tsv", sep="\t", index=False)
-    _provenance(folder, "retrain", 30.0, {"method": {"method": run.method, "note": "</pre>"}, "seed": run.seed})
+    told = {"method": {"method": run.method, "note": "</pre>"}, "seed": run.seed, "training": {"precision": "float32"}}
+    _provenance(folder, "retrain", 30.0, told)
 
     folder = _folder(results / "evaluate" / run.key)
     metrics: dict[str, Any] = {role: result.numbers for role, result in scored.items()}

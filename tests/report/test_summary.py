@@ -102,6 +102,7 @@ def test_sharing(made, found):
         "steps": 6 * 20 + 12 * 40,
         "steps_without_sharing": 12 * 60,
         "steps_saved": 120,
+        "seconds": 6 * (12.5 + 1.5) + 12 * (0.5 + 30 + 2),
         "seconds_saved": 6 * (12.5 + 1.5),
     }
 

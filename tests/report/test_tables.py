@@ -42,6 +42,11 @@ def test_numbers_are_those_of_the_summary(text, facts):
     for run in facts["runs"]:
         assert f"{100 * run['teacher']['AP']:.1f} / {100 * run['teacher']['AP50']:.1f}" in text
     assert "Folds 1, 2 and 3, seeds 0" in text and "subset `test`" in text
+    assert "3 images labeled and 9 not; 6 boxes kept and 21 hidden; float32; gains over" in text
+    assert (
+        "12 runs share 6 burn-ins: 600 training steps instead of 720, 474 s of all stages together instead of 558 s."
+        in text
+    )
     assert "[+nan" not in text and "None" not in text
 
 
