@@ -24,9 +24,11 @@ STUDIES = sorted((ROOT / "params/studies").glob("*.yaml"))
 SMALL = {
     "bccd_parts",
     "bccd_semi",
+    "bccd_single_stage",
     "bccd_sparse",
     "cards_semi",
     "demo",
+    "digits_imbalanced",
     "digits_semi",
     "digits_sparse",
     "own_data",
