@@ -166,3 +166,11 @@ def test_the_benchmark_of_tables_runs(tmp_path: Path, capsys: pytest.CaptureFixt
     for step in tables.STEPS:
         assert tables.take(step, tmp_path) is not None
     assert tables.memory("VmHWM") >= tables.memory("VmRSS") > 10
+
+
+def test_layers_without_neighbors() -> None:
+    done = subprocess.run(
+        [sys.executable, "benchmarks/pointwise.py", "--repeats", "1", "--calls", "1"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert len(re.findall(r"ratio \d+\.\d\d$", done.stdout, re.M)) == 7
