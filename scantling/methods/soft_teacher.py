@@ -44,6 +44,7 @@ class Params(MethodParams):
     background_iou: float = Field(0.5, gt=0, le=1)
     ignore_above: float | None = Field(None, ge=0, le=1)
     mine_labeled: bool = False
+    labeled_views: tuple[Literal["labeled", "weak", "strong"], ...] = Field(("labeled",), min_length=1)
 
 
 class Method(supervised.Method):
@@ -53,6 +54,7 @@ class Method(supervised.Method):
     def __init__(self, params: Params, classes: tuple[str, ...], refined: pd.DataFrame | None):
         super().__init__(params, classes, refined)
         self.params: Params = params
+        self.labeled_views = params.labeled_views
         unknown = sorted(set(params.class_score_of) - set(classes))
         if unknown:
             raise ParamsError(f"`class_score_of` names {unknown}, but the classes are {list(classes)}")
@@ -73,13 +75,13 @@ class Method(supervised.Method):
     ) -> tuple[supervised.Losses, dict[str, float]]:
         mined = {}
         if self.params.mine_labeled and batch.labeled:
-            known = batch.labeled["labeled"]
-            completed = replace(known, targets=self._completed(teacher, known))
-            mined["pseudo_boxes_labeled"] = sum(int(t.for_class.sum()) for t in completed.targets) - sum(
-                len(t) for t in known.targets
-            )
-            mined["pseudo_boxes_labeled"] /= max(len(known), 1)
-            batch = replace(batch, labeled={"labeled": completed})
+            completed = {n: replace(v, targets=self._completed(teacher, v)) for n, v in batch.labeled.items()}
+            added = [
+                sum(int(t.for_class.sum()) for t in completed[n].targets) - sum(map(len, v.targets))
+                for n, v in batch.labeled.items()
+            ]
+            mined["pseudo_boxes_labeled"] = sum(added) / max(sum(map(len, batch.labeled.values())), 1)
+            batch = replace(batch, labeled=completed)
         losses, logged = super().step(student, teacher, batch)
         logged |= mined
         if not batch.unlabeled:
