@@ -176,10 +176,16 @@ def made_page(study, results, out, params=PARAMS):
     return (out / "index.html").read_text()
 
 
-def test_single_runs_claim_no_interval(single):
+def test_single_runs_claim_no_interval_but_that_over_images(single):
     study, results, folder = single
     page = made_page(study, results, folder / "out")
     assert "nothing is known of the spread" in page and "±\u2009" not in page
+    results_part = page.split('<section id="results">')[1].split("</section>")[0]
+    assert results_part.count("<small>11.1 to 99.9 *</small>") == 4 and "* Of a single run" in results_part
+    for path in results.glob("evaluate/*/intervals.json"):  # results of an older version
+        path.unlink()
+    page = made_page(study, results, folder / "older")
+    assert "* Of a single run" not in page and " *</small>" not in page
 
 
 def test_missing_images_leave_the_numbers(single):
