@@ -70,7 +70,7 @@ def _chapter(
         styles=styles,
         scores=[figures.scores(group, members, styles), *([gains] if gains else [])],
         labels=[*by_class, *label_figures.by_size(members), *label_figures.calibration(members)],
-        class_charts=len(by_class) - 1,
+        class_charts=max(len(by_class) - 1, 0),
         training=figures.training(members, names, styles, params.curve_points),
         sheet=shown,
         errors=[errors.figure(group["errors"], styles)] if group["errors"] else [],

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from html import escape
 
 Point = tuple[float, float | None]
+DIGIT = 6.4  # SVG units, the widest of the ticks' digits in the fonts of the page
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,8 @@ def line_chart(
     lines: Sequence[Line], *, label: str, x: tuple[float, float], y: tuple[float, float], marks: Sequence[float] = ()
 ) -> str:
     """Lines over x with three or four ticks a side; `marks` are vertical lines; `label` says it to screen readers."""
-    frame = Frame(x, y)
+    longest = max(len(_tick(value)) for value in ticks(*y, 3))
+    frame = Frame(x, y, left=max(34, 9 + DIGIT * longest))
     body = [_grid(frame, ticks(*x, 4), ticks(*y, 3))]
     for mark in marks:
         (px, bottom), top = frame.at(mark, y[0]), frame.at(mark, y[1])[1]

@@ -1,4 +1,4 @@
-"""In which images the labels made by the machine and the hidden truth differ most."""
+"""In which images the labels made by the machine and the hidden truth differ most; without truth, where it doubts."""
 
 from __future__ import annotations
 
@@ -42,12 +42,21 @@ def disagreement(truth: Truth, ids: np.ndarray, labels: pd.DataFrame, iou_thresh
     return pd.DataFrame({"image_id": ids, "wrong": wrong, "missed": missed})
 
 
-def ranked(counts: Sequence[pd.DataFrame]) -> np.ndarray:
-    """image_ids, the most wrong and missed boxes of all methods together first; ties go to the smaller image_id.
+def doubt(ids: np.ndarray, refined: pd.DataFrame, floor: float, least: float) -> pd.DataFrame:
+    """image_id (the ascending `ids`), wrong (0), missed (0), unsure: how many boxes of a refined table have a score of
+    `least` or more and are not among those that `used` gives: seen, and not sure enough to be learned from."""
+    own = refined[(refined["source"] != "label") & (refined["score"] >= np.float32(least))]
+    unsure = _count(_of(own.drop(used(refined, floor).index, errors="ignore"), ids)["image_id"], ids)
+    return pd.DataFrame({"image_id": ids, "wrong": 0, "missed": 0, "unsure": unsure})
 
-    counts  tables of `disagreement`, one a method, at least one
+
+def ranked(counts: Sequence[pd.DataFrame]) -> np.ndarray:
+    """image_ids, the most wrong and missed (or unsure) boxes of all methods together first; ties go to the smaller
+    image_id.
+
+    counts  tables of `disagreement` or of `doubt`, one a method, at least one
     """
-    errors = sum(table["wrong"].to_numpy() + table["missed"].to_numpy() for table in counts)
+    errors = sum(table.drop(columns="image_id").to_numpy().sum(axis=1) for table in counts)
     return counts[0]["image_id"].to_numpy()[np.argsort(-np.asarray(errors), kind="stable")]
 
 

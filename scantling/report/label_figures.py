@@ -9,7 +9,7 @@ from typing import Any
 
 from scantling.report.chart import Line, line_chart
 from scantling.report.figures import Figure
-from scantling.report.labels import found, labelings, mean
+from scantling.report.labels import found, judged, labelings, mean, source
 from scantling.report.results import Result
 from scantling.report.words import DASH, percent
 
@@ -17,28 +17,30 @@ Quality = dict[str, Any]
 
 
 def by_class(members: Sequence[Result], charts: int) -> list[Figure]:
-    """Precision and recall of pseudo labels over the score: all classes, then those with most hidden boxes."""
-    sets = [one.quality for one in labelings(members)]
-    first = sets[0]
-    hidden = {c: fmean(one["pseudo"]["classes"][c]["hidden"] for one in sets) for c in first["classes"]}
+    """Precision and recall of pseudo labels over the score: all classes, then those with most hidden boxes. None of
+    all these charts where nothing tells how good the labels are."""
+    first, sets = _judged(members)
+    if not sets:
+        return []
+    hidden = {c: fmean(one["classes"][c]["hidden"] for one in sets) for c in first["classes"]}
     most = sorted((c for c in hidden if hidden[c]), key=lambda c: -hidden[c])[:charts]
     shown = [c for c in first["classes"] if c in most]
-    parts = [("all classes", [one["pseudo"]["all"] for one in sets])]
-    parts += [(c, [one["pseudo"]["classes"][c] for one in sets]) for c in shown]
+    parts = [("all classes", [one["all"] for one in sets])]
+    parts += [(c, [one["classes"][c] for one in sets]) for c in shown]
     return [_figure(f"labels-{number}", name, tables, first) for number, (name, tables) in enumerate(parts)]
 
 
 def by_size(members: Sequence[Result]) -> list[Figure]:
     """The same for small, medium and large objects; none where the results do not tell sizes apart."""
-    sets = [one.quality for one in labelings(members)]
-    sizes = [size for size in sets[0]["pseudo"].get("sizes", {}) if all("sizes" in one["pseudo"] for one in sets)]
-    tables = {size: [one["pseudo"]["sizes"][size] for one in sets] for size in sizes}
-    return [_figure(f"size-{size}", f"{size} objects", own, sets[0]) for size, own in tables.items()]
+    first, sets = _judged(members)
+    sizes = [size for size in sets[0].get("sizes", {}) if all("sizes" in one for one in sets)] if sets else []
+    tables = {size: [one["sizes"][size] for one in sets] for size in sizes}
+    return [_figure(f"size-{size}", f"{size} objects", own, first) for size, own in tables.items()]
 
 
 def calibration(members: Sequence[Result]) -> list[Figure]:
     """How many labels of a score are right, of all classes, the sets together; none where that was not measured."""
-    sets = [found(one.quality, "pseudo", "calibration", "all") for one in labelings(members)]
+    sets = [found(one, "calibration", "all") for one in _judged(members)[1]]
     known = [one for one in sets if one and any(one["count"])]
     if not known:
         return []
@@ -55,6 +57,13 @@ def calibration(members: Sequence[Result]) -> list[Figure]:
     error = mean(one.get("error") for one in known)
     note = "" if error is None else f"off by {percent(error)}"
     return [Figure("calibration", "right, by score", note, line_chart(lines, label=label, x=(0, 1), y=(0, 1)))]
+
+
+def _judged(members: Sequence[Result]) -> tuple[Quality, list[dict[str, Any]]]:
+    """The first label_quality.json of the comparison, and the numbers of all by what tells how good labels are."""
+    sets = [one.quality for one in labelings(members)]
+    by = source(sets)
+    return sets[0], [] if by is None else [judged(one, by) for one in sets]
 
 
 def _figure(key: str, name: str, tables: Sequence[dict[str, Any]], quality: Quality) -> Figure:

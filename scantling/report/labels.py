@@ -23,50 +23,68 @@ def labelings(members: Sequence[Result]) -> list[Result]:
     return list({result.run.pseudo_key: result for result in reversed(first)}.values())[::-1]
 
 
+def source(sets: Sequence[Quality]) -> str | None:
+    """What tells how good the labels are: "hidden", the truth that the split hid; without any "estimate", the same
+    teacher's labels on held-out labeled images; None: nothing does."""
+    if any(one["images"] for one in sets):
+        return "hidden"
+    return "estimate" if all("classes" in (one.get("estimate") or {}) for one in sets) else None
+
+
+def judged(quality: Quality, by: str | None) -> dict[str, Any]:
+    """The numbers of labels by `source`; where nothing tells, those of no label at all."""
+    return quality["estimate"] if by == "estimate" else quality["pseudo"]
+
+
 def headline(quality: Quality) -> int:
     """Place of the headline threshold in the grid."""
     return quality["thresholds"].index(quality["headline_threshold"])
 
 
 def facts(members: Sequence[Result]) -> dict[str, Any]:
-    """threshold, images, hidden; and at that threshold
-    all, classes, sizes   hidden, precision, recall, boxes_per_image, mean_iou
+    """threshold, images, hidden (with known truth), unknown (images without); source; and by that at the threshold
+    all, classes, sizes   hidden (true boxes, those of the held-out images for an estimate), precision, recall,
+                          boxes_per_image, mean_iou
     and, where known, for `all` and classes: suggested (threshold of the best F1), density (threshold at which there are
-    as many boxes an image as people drew), calibration_error; estimate (without hidden truth); rounds
+    as many boxes an image as people drew), calibration_error; estimate (what held-out images say); rounds
     """
     sets = [one.quality for one in labelings(members)]
-    first = sets[0]
+    first, by = sets[0], source(sets)
+    tables = [judged(one, by) for one in sets]
     return {
         "threshold": first["headline_threshold"],
         "images": mean(one["images"] for one in sets),
         "hidden": mean(one["hidden"] for one in sets),
-        "all": _at(sets, lambda pseudo: pseudo["all"]) | _thresholds(sets, ("all",)),
+        "unknown": mean(one.get("images_without_truth") for one in sets),
+        "source": by,
+        "all": _at(sets, by, lambda found: found["all"]) | _thresholds(sets, by, ("all",)),
         "classes": {
-            c: _at(sets, lambda pseudo, c=c: pseudo["classes"][c]) | _thresholds(sets, ("classes", c))
+            c: _at(sets, by, lambda found, c=c: found["classes"][c]) | _thresholds(sets, by, ("classes", c))
             for c in first["classes"]
         },
         "sizes": {
-            size: _at(sets, lambda pseudo, size=size: pseudo["sizes"][size])
-            for size in first["pseudo"].get("sizes", {})
-            if all(size in one["pseudo"].get("sizes", {}) for one in sets)
+            size: _at(sets, by, lambda found, size=size: found["sizes"][size])
+            for size in tables[0].get("sizes", {})
+            if all(size in table.get("sizes", {}) for table in tables)
         },
         "estimate": _estimate(sets),
         "rounds": _rounds(members),
     }
 
 
-def _at(sets: Sequence[Quality], part: Callable[[Any], Any]) -> dict[str, Any]:
-    tables = [(part(one["pseudo"]), headline(one)) for one in sets]
+def _at(sets: Sequence[Quality], by: str | None, part: Callable[[Any], Any]) -> dict[str, Any]:
+    tables = [(part(judged(one, by)), headline(one)) for one in sets]
     return {"hidden": mean(t["hidden"] for t, _ in tables)} | {
         name: mean(t[name][at] for t, at in tables) for name in QUALITY
     }
 
 
-def _thresholds(sets: Sequence[Quality], where: tuple[str, ...]) -> dict[str, Any]:
+def _thresholds(sets: Sequence[Quality], by: str | None, where: tuple[str, ...]) -> dict[str, Any]:
+    tables = [judged(one, by) for one in sets]
     return {
-        "suggested": mean(found(one, "pseudo", "suggested", *where, "threshold") for one in sets),
+        "suggested": mean(found(table, "suggested", *where, "threshold") for table in tables),
         "density": mean(found(one, "density", *where, "threshold") for one in sets),
-        "calibration_error": mean(found(one, "pseudo", "calibration", *where, "error") for one in sets),
+        "calibration_error": mean(found(table, "calibration", *where, "error") for table in tables),
     }
 
 
@@ -91,7 +109,7 @@ def _rounds(members: Sequence[Result]) -> list[dict[str, Any]]:
     return [
         {
             "method": method,
-            **_at(sets, lambda pseudo: pseudo["all"]),
+            **_at(sets, source(sets), lambda found: found["all"]),
             "changes": {
                 name: mean(found(one, "changes", "all", name) for one in sets)
                 for name in ("before", "now", "same", "moved", "relabeled", "added", "removed")

@@ -59,6 +59,7 @@ def render(
     for function in FILTERS:
         environment.filters[function.__name__.rstrip("_")] = function
     records = _records(results)
+    sheets = [chapter.sheet for chapter in chapters if chapter.sheet and any(chapter.sheet.panels.values())]
     return environment.get_template("page.html").render(
         summary=summary,
         chapters=list(zip(summary["groups"], chapters, strict=True)),
@@ -66,13 +67,20 @@ def render(
         known={record["id"] for record in records},
         stages={result.run.key: {s: f"{s}-{key}" for s, key in stage_keys(result.run).items()} for result in results},
         class_rows=class_rows,
-        kinds=sheet.KINDS,
+        kinds=_kinds(sheets),
+        first_sheet=sheets[0] if sheets else None,
         error_types=errors.TYPES,
         css=Markup(_text("style.css") + _text("drawing.css")),
         script=Markup(_text("script.js")),
         picture=lambda panel: Markup(sheet.picture(panel)),
         verdict=words.verdict,
     )
+
+
+def _kinds(sheets: Sequence[Sheet]) -> dict[str, str]:
+    """The kinds of boxes that the images show: without any truth only those of a machine."""
+    known = any(one.known for one in sheets)
+    return {kind: text for kind, text in sheet.KINDS.items() if known or kind in ("rejected", "used")}
 
 
 def standalone(svg: str) -> str:

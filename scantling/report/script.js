@@ -37,7 +37,7 @@ for (const table of document.querySelectorAll("table.sorts")) {
 // Sheets of images: other orders.
 for (const sheet of document.querySelectorAll(".sheet")) {
   const orders = {
-    "most disagreement first": (a, b) => a.dataset.place - b.dataset.place,
+    [`most ${sheet.dataset.by} first`]: (a, b) => a.dataset.place - b.dataset.place,
     "least first": (a, b) => b.dataset.place - a.dataset.place,
     "by image": (a, b) => a.dataset.image - b.dataset.image,
   };

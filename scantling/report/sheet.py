@@ -37,6 +37,7 @@ class Panel:
     place   in the ranking by disagreement, from 1
     boxes   as SVG; counts: how many of each of KINDS
     wrong, missed  labels without a hidden box, hidden boxes without a label
+    unsure  without truth: boxes that the teacher saw and was not sure enough of; else None
     """
 
     photo: Photo
@@ -45,6 +46,7 @@ class Panel:
     counts: dict[str, int]
     wrong: int
     missed: int
+    unsure: int | None
 
 
 @dataclass(frozen=True)
@@ -52,10 +54,12 @@ class Sheet:
     """The images of a comparison, the most disagreeing first: method -> one panel an image.
 
     ranked  how many images were compared with the truth; all  how many miss labels
+    known   whether their truth is known; if it is of none, images are ranked by the teacher's doubt
     """
 
     ranked: int
     all: int
+    known: bool
     panels: dict[str, list[Panel]]
 
 
@@ -75,10 +79,14 @@ def make(
     floor    score of the labels to compare with the truth for a method that uses none of the table
     """
     truth = truth_of(index, split)
-    ids = disagreement.spread(truth.images, params.ranked)
+    known = len(truth.images) > 0
+    every = truth.images if known else truth.unknown
+    ids = disagreement.spread(every, params.ranked)
     tables = {method: _read(path, ids) for method, path in refined.items()}
     counts = {
         method: disagreement.disagreement(truth, ids, disagreement.used(rows, floor), iou_threshold)
+        if known
+        else disagreement.doubt(ids, rows, floor, params.score_floor)
         for method, rows in tables.items()
     }
     places = disagreement.chosen(disagreement.ranked(list(counts.values())), params.images)
@@ -92,7 +100,7 @@ def make(
         ]
         for method, rows in tables.items()
     }
-    return Sheet(ranked=len(ids), all=len(truth.images), panels=panels)
+    return Sheet(ranked=len(ids), all=len(every), known=known, panels=panels)
 
 
 def _read(path: Path, ids: np.ndarray) -> pd.DataFrame:
@@ -140,7 +148,8 @@ def _panel(
         for kind, rows in tables.items()
     )
     counts = {kind: len(rows) for kind, rows in tables.items()}
-    return Panel(photo, place, "".join(layers), counts, int(errors["wrong"]), int(errors["missed"]))
+    unsure = int(errors["unsure"]) if "unsure" in errors else None
+    return Panel(photo, place, "".join(layers), counts, int(errors["wrong"]), int(errors["missed"]), unsure)
 
 
 def _rectangles(rows: pd.DataFrame, kind: str, classes: tuple[str, ...]) -> str:

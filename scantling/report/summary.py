@@ -152,6 +152,7 @@ def _method(name: str, members: Sequence[Result], baseline: str | None, top: dic
         "method": name,
         "runs": [result.run.key for result in own],
         **{role: {n: plain_interval(r.metrics[role][n] for r in own) for n in HEADLINE} for role in ROLES},
+        "over_images": _over_images(own),
         "more": _more(own),
         "gain": gain,
         "closed": closed(gain["teacher"], naive, top),
@@ -165,6 +166,13 @@ def _method(name: str, members: Sequence[Result], baseline: str | None, top: dic
         "polished": labels.polished(own),
         "ignore_share": mean(result.quality["refined"]["ignore_share"] for result in own),
     }
+
+
+def _over_images(own: Sequence[Result]) -> dict[str, Any] | None:
+    """Of a single run, of which nothing else is known: role -> AP, AP50 -> [low, high] over test images (bootstrap)."""
+    if len(own) != 1:
+        return None
+    return {role: {name: labels.found(own[0].intervals, role, name) for name in HEADLINE} for role in ROLES}
 
 
 def _more(own: Sequence[Result]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = (
     "scantling", "stages", "params", "workflow", "profiles", "Snakefile", "dvc.yaml", ".dvcignore", ".gitignore",
-    ".dvc/config", ".dvc/.gitignore",
+    ".dvc/config", ".dvc/.gitignore", ".dvc/plots",
 )  # fmt: skip
 SEMI, SPARSE = "digits-images_5-f1", "digits-drop_50-f1"
 STUDY = {

@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from scantling.stage import digest
-from tests.pipeline.small_project import SOFT, SPARSE, Project, copy, edit
+from tests.pipeline.small_project import SEMI, SOFT, SPARSE, Project, copy, edit
 from tests.pipeline.toy_project import wait_until_gone
 
 
@@ -51,6 +51,14 @@ def test_the_whole_pipeline(project: Project) -> None:
 
     assert project.dvc_ran() == set()  # act 2: the other engine agrees that nothing is left to do
     assert "Nothing to be done" in project.snakemake()
+
+    project.run("dvc", "plots", "show", "-o", "plots")  # real histories, and classes by the project's own template
+    shown = (project.folder / "plots/index.html").read_text()
+    for file in (f"burn_in/{SEMI}-faster_rcnn_lite-digits-s0/history.tsv", f"evaluate/{SOFT}/per_class.csv"):
+        assert f"results/{file}" in shown
+    assert '"field": "AP"' in shown and '"field": "loss"' in shown
+    shutil.rmtree(project.folder / "plots")
+    assert f"results/evaluate/{SOFT}/metrics.json" in project.run("dvc", "metrics", "show")
 
     before = digest(results / f"retrain/{SOFT}/teacher.safetensors")  # act 3: one value, under dvc
     edit(project.folder / "params/methods/soft_teacher.yaml", unlabeled_weight=2.5)

@@ -8,6 +8,10 @@ import subprocess
 
 import pytest
 
+from scantling.report.build import build
+from tests.report import synthetic
+from tests.report.conftest import PARAMS
+
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 PHONE_PX = 390
 # The page in a frame of a phone's width: a headless window cannot be that narrow. The frame's document is measured
@@ -18,7 +22,7 @@ FRAME = """<!doctype html><body>
 document.getElementById("page").onload = event => {{
   const root = event.target.contentDocument.documentElement;
   const wide = [...root.querySelectorAll("main *")].filter(e => {{
-    const scrolls = e.closest(".wide, .charts, .sheet");
+    const scrolls = e.closest(".wide, .charts, .sheet, thead") && !e.closest(".stack tbody");
     return !scrolls && e.getBoundingClientRect().right > {width} + 0.5;
   }});
   const first = wide.slice(0, 3).map(e => e.outerHTML.slice(0, 80));
@@ -58,10 +62,24 @@ def test_console_is_heard(browser, tmp_path):
     assert len(opened(browser, bad, tmp_path / "profile")[1]) == 2
 
 
-def test_fits_a_phone(browser, made, tmp_path):
-    page = html.escape((made.out / "index.html").read_text())
+@pytest.fixture(scope="module", params=[(1, 2, 3), (1, 2)], ids=["intervals", "two values"])
+def report(request, made, tmp_path_factory):
+    """Pages with what stands beside a number: the half of an interval, or two numbers, which are wider."""
+    if request.param == (1, 2, 3):
+        return made.out
+    folder = tmp_path_factory.mktemp("two")
+    study = synthetic.study(folds=request.param)
+    out = folder / "report"
+    out.mkdir()
+    build(study, synthetic.write(folder, study), PARAMS, out)
+    return out
+
+
+def test_fits_a_phone(browser, report, tmp_path):
+    """Tables that stack on a phone fit it like the text; the others, charts and images may scroll in themselves."""
+    page = html.escape((report / "index.html").read_text())
     frame = tmp_path / "frame.html"
-    shutil.copytree(made.out / "images", tmp_path / "images")
+    shutil.copytree(report / "images", tmp_path / "images")
     frame.write_text(FRAME.format(width=PHONE_PX, page=page))
     dom, _ = opened(browser, frame, tmp_path / "profile")
     width, content, wide = re.search(r'id="answer">width (\d+) content (\d+) wide (.*)', dom).groups()

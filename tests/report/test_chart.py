@@ -23,6 +23,14 @@ def test_ticks(low, high, about, expected):
     assert ticks(low, high, about) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("top", [1.0, 0.00035, 12345.0])
+def test_ticks_have_room_for_all_their_digits(top):
+    """A character of the axis takes at most 6 units; without room its first digits would be cut off."""
+    svg = ET.fromstring(line_chart([Line("a", [(0, 0), (1, top)], "m1")], label="a", x=(0, 1), y=(0, top)))
+    shown = [text for text in svg.iter(f"{SVG}text") if text.get("text-anchor") == "end"]
+    assert len(shown) >= 3 and all(float(text.get("x")) >= 6 * len(text.text) for text in shown)
+
+
 @given(st.floats(-1e6, 1e6), st.floats(1e-3, 1e6), st.integers(2, 8))
 def test_ticks_lie_inside_and_are_few(low, span, about):
     found = ticks(low, low + span, about)

@@ -138,7 +138,7 @@ def test_each_photo_is_a_file_of_bounded_size(made, page):
 
 
 def test_images_start_with_the_most_disagreement(page):
-    for sheet in page.split('<div class="sheet">')[1:]:
+    for sheet in page.split('<div class="sheet" data-by="disagreement">')[1:]:
         panels = re.findall(r'data-place="(\d+)".*?<b>(\d+) wrong · (\d+) missed</b>', sheet.split("</div>")[0], re.S)
         places = [int(place) for place, _, _ in panels]
         errors = [int(wrong) + int(missed) for _, wrong, missed in panels]
@@ -176,10 +176,16 @@ def made_page(study, results, out, params=PARAMS):
     return (out / "index.html").read_text()
 
 
-def test_single_runs_claim_no_interval(single):
+def test_single_runs_claim_no_interval_but_that_over_images(single):
     study, results, folder = single
     page = made_page(study, results, folder / "out")
     assert "nothing is known of the spread" in page and "±\u2009" not in page
+    results_part = page.split('<section id="results">')[1].split("</section>")[0]
+    assert results_part.count("<small>11.1 to 99.9 *</small>") == 4 and "* Of a single run" in results_part
+    for path in results.glob("evaluate/*/intervals.json"):  # results of an older version
+        path.unlink()
+    page = made_page(study, results, folder / "older")
+    assert "* Of a single run" not in page and " *</small>" not in page
 
 
 def test_missing_images_leave_the_numbers(single):
@@ -215,15 +221,23 @@ def test_without_sheet_charts_and_provenance(single):
 
 
 def test_nothing_hidden_and_no_burn_in(tmp_path):
-    """A fully labeled split has no label quality; a burn-in of no steps has a history without rows."""
+    """A fully labeled split has nothing to judge labels by; a burn-in of no steps has a history without rows."""
     study = synthetic.study(folds=(1,), splits=("full",))
     results = synthetic.write(tmp_path, study)
     for path in results.glob("burn_in/*/history.tsv"):
         path.write_text("step\n")
     page = made_page(study, results, tmp_path / "out")
-    assert "labeled 0 images on which the split hid 0 boxes" in page and "The labels themselves" not in page
+    assert "labels are: no image is without labels" in page and "The labels themselves" not in page
+    assert "over the score threshold" not in page and "hidden boxes" not in page and "targets of the" not in page
     facts = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert facts["runs"][0]["pseudo"]["precision"] is None and facts["sharing"]["steps"] == 2 * 40
+
+
+def test_the_legend_is_there_where_the_first_comparison_has_no_images(tmp_path):
+    study = synthetic.study(folds=(1,), splits=("full", "missing_50"))
+    page = made_page(study, synthetic.write(tmp_path, study), tmp_path / "out")
+    full, missing = page.split('<section id="shapes-')[1:3]
+    assert "The labels themselves" not in full and 'id="show-used"' in missing and 'id="show-hidden"' in missing
 
 
 def test_group_without_baseline(single):
