@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from scantling.commit import at_start
-from scantling.report import errors, labels, other_trainings
+from scantling.report import errors, labels, other_baselines
 from scantling.report.ceiling import ceiling, closed
 from scantling.report.classes import per_class
 from scantling.report.intervals import plain_interval
@@ -43,7 +43,7 @@ def summarize(
         "measured": _measured(results),
         "groups": [
             _group(members, results, bases[members[0].run.group], confusion_classes)
-            | {"other_trainings": other_trainings.compare(members, results, preference)}
+            | {"other_baselines": other_baselines.compare(members, results, preference, bases[members[0].run.group])}
             for members in compared
         ],
         "runs": [_run(result, results, bases[result.run.group]) for result in results],

@@ -28,7 +28,7 @@ def markdown(summary: dict[str, Any], class_rows: int) -> str:
             _ascii("\n".join(f"- {verdict(m, group['baseline'])[1]}" for m in _others(group))),
             _methods(group),
             _closed(group),
-            *(_other_training(other, group) for other in group["other_trainings"]),
+            *(_other_training(other, group) for other in group["other_baselines"]),
             "Each fold and seed, AP / AP50:",
             _folds(group, runs),
             "AP of each class, mean over runs, with the gain:",

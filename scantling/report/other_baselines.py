@@ -1,4 +1,4 @@
-"""The gains against the baseline with another training: one that takes the same seconds instead of the same steps."""
+"""The gains against the other baselines: one view instead of two, the same seconds instead of the same steps."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from scantling.report.results import TRAININGS, Result
 NAMES = ("AP", "AP50")
 
 
-def compare(members: Sequence[Result], results: Sequence[Result], preference: Sequence[str]) -> list[dict[str, Any]]:
-    """An entry for each baseline of `preference` that was run on the same data, split and detector with a training of
-    another name: training, method, runs, steps, seconds, AP and AP50 (intervals), and gain: method -> the same two,
-    paired by fold and seed. [] if the group has nothing but baselines.
+def compare(
+    members: Sequence[Result], results: Sequence[Result], preference: Sequence[str], baseline: str | None
+) -> list[dict[str, Any]]:
+    """An entry for each baseline of `preference` that was run on the same data, split and detector, with a training of
+    another name or beside the group's own `baseline`: training, method, runs, steps, seconds, AP and AP50 (intervals),
+    and gain: method -> the same two, paired by fold and seed. [] if the group has nothing but baselines.
 
     members  the runs of one group; results: all runs
     """
@@ -23,7 +25,8 @@ def compare(members: Sequence[Result], results: Sequence[Result], preference: Se
     methods = [name for name in dict.fromkeys(r.run.method for r in members) if name not in preference]
     found: dict[tuple[str, str], list[Result]] = {}
     for result in results:
-        same = result.run.group[:3] == (data, split, detector) and result.run.training != training
+        same = result.run.group[:3] == (data, split, detector)
+        same &= (result.run.training, result.run.method) != (training, baseline)
         if methods and same and result.run.method in preference:
             found.setdefault((result.run.training, result.run.method), []).append(result)
     return [
