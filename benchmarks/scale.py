@@ -1,6 +1,7 @@
 """Time, peak memory and disk of every stage at growing numbers of images, each stage in a process of its own.
 
-    python benchmarks/scale.py [--images 1000 ...] [--processes 1] [--without-detector] [--work FOLDER]
+    python benchmarks/scale.py [--images 1000 ...] [--processes 1] [--without-detector] [--stages NAME ...]
+                               [--work FOLDER]
 
 Of each number of images nine tenths are for training and one tenth is for the test; the images are PNG files of 32 x 32
 pixels with a few rectangles. The teacher is a Faster R-CNN as small as its parameters allow, with random weights, which
@@ -8,6 +9,7 @@ finds 10 boxes in every image; it labels all training images, and as student and
 `retrain` takes two steps: what is measured there is reading the labels. With --processes above 1, pseudo_label,
 polish and evaluate run under torchrun, and memory is that of the largest process. --without-detector labels and
 evaluates with one that costs nothing (benchmarks/without_detector.py): time is then that of everything around it.
+--stages leaves the others out; each needs those before it, only `retrain` is needed by none.
 200,000 images need 1.5 GB below --work, removed at the end.
 """
 
@@ -123,12 +125,14 @@ def apart(target: Callable[..., None], *arguments: object) -> None:
         sys.exit(f"{target.__name__} failed")
 
 
-def measure(images: int, processes: int, with_detector: bool, folder: Path) -> dict[str, Cost]:
+def measure(images: int, processes: int, with_detector: bool, chosen: Sequence[str], folder: Path) -> dict[str, Cost]:
     """What each stage costs; prints a line for each."""
     apart(write_set, folder, images)
     apart(write_models, folder)
     paid = {}
     for name, words in stages().items():
+        if name not in chosen:
+            continue
         command = [sys.executable]
         if processes > 1 and name in SHARED:
             command += ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
@@ -149,18 +153,22 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--work", type=Path, help="existing folder with room; the system's temporary one if not given")
     parser.add_argument("--without-detector", action="store_true")
+    parser.add_argument("--stages", nargs="+", choices=list(stages()), default=list(stages()), metavar="NAME")
     options = parser.parse_args()
     paid = {}
     for images in options.images:
         with tempfile.TemporaryDirectory(prefix="scantling-", dir=options.work) as temporary:
-            paid[images] = measure(images, options.processes, not options.without_detector, Path(temporary))
+            paid[images] = measure(
+                images, options.processes, not options.without_detector, options.stages, Path(temporary)
+            )
     print(table(paid), end="")
 
 
 def table(paid: dict[int, dict[str, Cost]]) -> str:
     """Peak memory of each stage in MiB, a column for each number of images."""
     rows: list[Sequence[str]] = [("stage, MiB", *(f"{images:,} images" for images in paid))]
-    rows += [(name, *(f"{costs[name].peak_mib:,.0f}" for costs in paid.values())) for name in stages()]
+    there = [name for name in stages() if all(name in costs for costs in paid.values())]
+    rows += [(name, *(f"{costs[name].peak_mib:,.0f}" for costs in paid.values())) for name in there]
     return "".join(" | ".join(row) + "\n" for row in rows)
 
 

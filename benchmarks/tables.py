@@ -87,7 +87,7 @@ def take(step: str, folder: Path) -> object:
         pa.default_memory_pool().release_unused()
         return maker, pool
     if step == "coco":
-        return fast.evaluate(data, "train", pd.read_parquet(folder / "pseudo.parquet").drop(columns="spread"))
+        return fast.evaluate(data, "train", portions.of_file(folder / "pseudo.parquet"))
     names = ("boxes", "split", "pseudo", "refined")
     tables = label_quality.Tables(**{name: portions.of_file(folder / f"{name}.parquet") for name in names})
     return label_quality.measure(data, tables, params.label_quality)

@@ -142,23 +142,50 @@ def predict(
     nms_iou: float,
     limit: int,
     device: str,
-    keep: Path | None = None,
 ) -> pd.DataFrame:
     """Detections of the images in `table` (image_id, file_name, width, height): image_id, label, score, x1..y2.
 
-    `input` is the detector's test size (short_px, long_px); boxes are in original pixels. `keep`: a folder for what is
-    done, from which a killed run goes on and through which several processes share the work: the first of them gets
-    the table, the others an empty one; None: neither.
+    `input` is the detector's test size (short_px, long_px); boxes are in original pixels.
     """
     table = _sorted(table)
-    asked = {"score_threshold": score_threshold, "nms_iou": nms_iou, "limit": limit}
+    label = _plain(detector, score_threshold, nms_iou, limit)
+    tables = _tables(label, detector, table, root, input, batch_size, workers, device, "detect")
+    return _joined(len(table), batch_size, tables, None)[DETECTION_COLUMNS]
+
+
+def detection_parts(
+    detector: nn.Module,
+    table: pd.DataFrame,
+    root: Path,
+    *,
+    input: InputParams,
+    batch_size: int,
+    workers: int,
+    score_threshold: float,
+    nms_iou: float,
+    limit: int,
+    device: str,
+    keep: Path,
+) -> parts.Parts:
+    """`predict` as its parts (which have a column more), for tables that no process should hold as a whole.
+
+    `keep`: a folder for what is done, from which a killed run goes on and through which processes share the work.
+    """
+    table = _sorted(table)
+    label = _plain(detector, score_threshold, nms_iou, limit)
+    tables = _tables(label, detector, table, root, input, batch_size, workers, device, "detect")
+    return parts.make(parts.batches_of(len(table), batch_size), keep, tables, pseudo.gather)
+
+
+def _plain(detector: nn.Module, score_threshold: float, nms_iou: float, limit: int) -> Label:
+    """What is found, without box spread."""
 
     def label(features: list[Tensor], batch: Batch, more: dict[str, Any]) -> Found:
+        asked = {"score_threshold": score_threshold, "nms_iou": nms_iou, "limit": limit}
         found = detector.detect(features, batch.sizes, **asked, **more)
         return found, [torch.full_like(one.scores, float("nan")) for one in found]
 
-    tables = _tables(label, detector, table, root, input, batch_size, workers, device, "detect")
-    return _joined(len(table), batch_size, tables, keep)[DETECTION_COLUMNS]
+    return label
 
 
 def pseudo_labels(

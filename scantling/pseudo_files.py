@@ -78,21 +78,22 @@ class Counts:
         return {"images": images, "boxes": self.rows, "thresholds": grid}
 
 
-def write(tables: Iterable[pd.DataFrame], empty: pd.DataFrame, file: Path) -> int:
+def write(tables: Iterable[pd.DataFrame], empty: pd.DataFrame, file: Path, group: int | None = None) -> int:
     """Tables of the columns of `empty`, one below the other, into a Parquet file; gives the number of rows.
 
-    The bytes are those of the whole table written by pandas; one row group of it is held at a time.
+    The bytes are those of the whole table written by pandas, of which one row group is held at a time. group: its rows.
     """
+    group = group or ROWS
     schema = pa.Schema.from_pandas(empty, preserve_index=False)
     waiting, count, rows = list[pa.Table](), 0, 0
     with pq.ParquetWriter(file, schema) as writer:
         for table in tables:
             waiting.append(pa.Table.from_pandas(table, schema, preserve_index=False))
             count, rows = count + len(table), rows + len(table)
-            while count >= ROWS:
+            while count >= group:
                 whole = pa.concat_tables(waiting)
-                writer.write_table(whole.slice(0, ROWS), ROWS)
-                waiting, count = [whole.slice(ROWS)], count - ROWS
+                writer.write_table(whole.slice(0, group), group)
+                waiting, count = [whole.slice(group)], count - group
         if count or not rows:
-            writer.write_table(pa.concat_tables(waiting) if waiting else schema.empty_table(), ROWS)
+            writer.write_table(pa.concat_tables(waiting) if waiting else schema.empty_table(), group)
     return rows

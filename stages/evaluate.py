@@ -35,9 +35,9 @@ from scantling.checkpoint import load_weights
 from scantling.data import index as indexes
 from scantling.data import parquet
 from scantling.distributed import is_first
-from scantling.evaluate import below, facts, frequency, label_quality, portions
+from scantling.evaluate import below, detections, facts, frequency, label_quality, portions
 from scantling.evaluate.params import EvaluateParams
-from scantling.predict import predict
+from scantling.predict import detection_parts
 from scantling.pseudo_files import load_held_out
 from scantling.stage import device, run
 
@@ -69,14 +69,16 @@ def evaluate(
         settings=settings,
         **weights,
     )
-    found = {}
+    parts = {}
     for role, path in weights.items():
         detector, header = load_weights(path, classes=data.classes)
         size = header["detector"].input
-        found[role] = predict(
+        parts[role] = detection_parts(
             detector, looked_at[role], data.root, input=size, device=device(), keep=keep / role, **settings
         )
+        del detector
     if is_first():  # the others have found their part
+        found = {role: detections.stored(tables, keep / f"{role}.parquet") for role, tables in parts.items()}
         data = replace(data, image_labels=parquet.read(index / "image_labels.parquet"))
         tables = _tables(index, split, pseudo, refined, before)
         quality = _quality(data, tables, pseudo, params)
@@ -87,7 +89,8 @@ def evaluate(
         for name, content in made.documents.items():
             (out / name).write_text(json.dumps(content, indent=None if name == "errors.json" else 1))
         made.tables["per_class.csv"].to_csv(out / "per_class.csv", index=False)
-        made.tables["detections.parquet"].to_parquet(out / "detections.parquet", index=False)
+        of_run = {role: table for role, table in found.items() if role != facts.BURN_IN}
+        detections.save(of_run, out / "detections.parquet")
     work.finished(keep)
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from scantling import log
 from scantling.data.index import Index
-from scantling.evaluate import coco
+from scantling.evaluate import coco, portions, tested
 
 
 def some(images: pd.DataFrame, count: int) -> pd.DataFrame:
@@ -21,16 +21,17 @@ def some(images: pd.DataFrame, count: int) -> pd.DataFrame:
     return ordered.iloc[np.linspace(0, len(ordered) - 1, count).round().astype(int)]
 
 
-def compare(index: Index, images: pd.DataFrame, before: pd.DataFrame, after: pd.DataFrame) -> dict[str, Any]:
+def compare(index: Index, images: pd.DataFrame, before: tested.Found, after: tested.Found) -> dict[str, Any]:
     """AP of the burn-in teacher and of the run's on the same images of one subset; a warning if the latter is lower.
 
     before, after  detections as `predict` gives them; those of other images are left out
     """
     part = replace(index, images=images)
     subset = images["subset"].iloc[0]
+    ids = images["image_id"].to_numpy()
     found = {"burn_in_AP": before, "teacher_AP": after}
     numbers = {
-        name: coco.evaluate(part, subset, table[table["image_id"].isin(images["image_id"])]).numbers["AP"]
+        name: coco.evaluate(part, subset, portions.of_images(tested.table_of(table), ids)).numbers["AP"]
         for name, table in found.items()
     }
     old, new = numbers["burn_in_AP"], numbers["teacher_AP"]

@@ -8,17 +8,19 @@ resample only sums up anew. What the intervals do not hold: other splits, other 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from scantling.data.index import Index
-from scantling.evaluate import coco
-from scantling.evaluate.fast import RECALLS, THRESHOLDS, Matches, Scene, match, scene
+from scantling.evaluate import fast, tested
+from scantling.evaluate.fast import AREAS, RECALLS
+from scantling.evaluate.rankings import THRESHOLDS, Ranking, mask_of
 
-AT_ONCE = 4_000_000  # detections (or boxes) times resamples in one go: about 200 MB
+AT_ONCE = 1_000_000  # detections (or boxes) times resamples in one go: about 50 MB
+DRAWN_AT_ONCE = 8_000_000  # images times resamples: 32 MB
 METRICS = ("AP", "AP50")
 
 
@@ -36,24 +38,31 @@ class Resampled:
 
 def draws(images: int, resamples: int, seed: int) -> np.ndarray:
     """How often each image is in each resample: (R, B) int32, rows sum to B."""
-    rng = np.random.default_rng(seed)
-    rows = [np.bincount(rng.integers(0, images, images), minlength=images) for _ in range(resamples)]
-    return np.array(rows, dtype=np.int32)
+    return np.concatenate(list(_drawn(images, resamples, seed)))[1:]
 
 
-def resample(at: Scene, matches: Matches, drawn: np.ndarray) -> Resampled:
+def _drawn(images: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
+    """The same some rows at a time, and before them one for the images as they are."""
+    yield np.ones((1, images), np.int32)
+    rng, step = np.random.default_rng(seed), max(1, DRAWN_AT_ONCE // images)
+    for first in range(0, resamples, step):
+        rows = np.empty((min(step, resamples - first), images), np.int32)
+        for row in rows:
+            row[:] = np.bincount(rng.integers(0, images, images), minlength=images)
+        yield rows
+
+
+def resample(ranks: Ranking, drawn: np.ndarray) -> Resampled:
     """AP of the images as often as `drawn` (R, B) says."""
-    label, image = at.true["label"].to_numpy(), at.true["image"].to_numpy()
-    every = np.full((len(drawn), at.classes, len(THRESHOLDS)), np.nan)
-    for k in range(at.classes):
-        rows = slice(at.starts[k], at.starts[k + 1])
-        mine = at.found["image"].to_numpy()[rows]
-        theirs = image[matches.counted & (label == k)]
+    every = np.full((len(drawn), ranks.classes, len(THRESHOLDS)), np.nan)
+    for k in range(ranks.classes):
+        rows, theirs = ranks.best_first(k), ranks.true.of(k)
+        mine, right, ignored = rows["image"], mask_of(rows["right"][:, 0]), mask_of(rows["ignored"][:, 0])
         step = max(1, AT_ONCE // max(len(mine), len(theirs), 1))
         for some in (slice(r, r + step) for r in range(0, len(drawn), step)):
             boxes = drawn[some][:, theirs].sum(axis=1)
-            every[some, k] = _average_precision(drawn[some][:, mine], matches.right[rows], matches.ignored[rows], boxes)
-    classes = {"AP": every.mean(axis=2), "AP50": every[:, :, 0]}
+            every[some, k] = _average_precision(drawn[some][:, mine], right, ignored, boxes)
+    classes = {"AP": every.mean(axis=2), "AP50": every[:, :, 0].copy()}
     return Resampled({name: _mean(values) for name, values in classes.items()}, classes)
 
 
@@ -78,16 +87,22 @@ def _average_precision(times: np.ndarray, right: np.ndarray, ignored: np.ndarray
 
 
 def measure(
-    index: Index, subset: str, found: dict[str, pd.DataFrame], *, resamples: int, level: float, seed: int
+    index: Index, subset: str, found: dict[str, tested.Found], *, resamples: int, level: float, seed: int
 ) -> dict[str, Any]:
     """The content of intervals.json: the settings, the number of images, `intervals` of each model, and for two models
     "SECOND_minus_FIRST", their `difference`. Same images for all, each resample drawn once.
 
     found: model -> detections as in coco.evaluate, which also says what is refused.
     """
-    images = len(coco.images_of(index, subset))
-    drawn = np.vstack([np.ones(images, np.int32), draws(images, resamples, seed)])
-    results = {model: _resampled(index, subset, rows, drawn) for model, rows in found.items()}
+    for rows in found.values():
+        tested.check(index, subset, rows)
+    images = len(tested.images_of(index, subset))
+    ranks = {model: fast.ranking(index, subset, rows, {"": AREAS[""]}) for model, rows in found.items()}
+    parts: dict[str, list[Resampled]] = {model: [] for model in found}
+    for drawn in _drawn(images, resamples, seed):
+        for model, of_model in ranks.items():
+            parts[model].append(resample(of_model, drawn))
+    results = {model: _joined(of_model) for model, of_model in parts.items()}
     content = {"level": level, "resamples": resamples, "seed": seed, "images": images}
     content |= {model: _intervals(result, index.classes, level) for model, result in results.items()}
     if len(results) == 2:
@@ -97,7 +112,7 @@ def measure(
 
 
 def intervals(
-    index: Index, subset: str, detections: pd.DataFrame, *, resamples: int, level: float, seed: int
+    index: Index, subset: str, detections: tested.Found, *, resamples: int, level: float, seed: int
 ) -> dict[str, Any]:
     """{"AP": [low, high], "AP50": [low, high], "classes": {name: {"AP": [low, high], "AP50": [low, high]}}}.
 
@@ -109,8 +124,8 @@ def intervals(
 def difference(
     index: Index,
     subset: str,
-    first: pd.DataFrame,
-    second: pd.DataFrame,
+    first: tested.Found,
+    second: tested.Found,
     *,
     resamples: int,
     level: float,
@@ -126,10 +141,11 @@ def difference(
     return measure(index, subset, found, resamples=resamples, level=level, seed=seed)["second_minus_first"]
 
 
-def _resampled(index: Index, subset: str, detections: pd.DataFrame, drawn: np.ndarray) -> Resampled:
-    coco.check(index, subset, coco.images_of(index, subset), detections)
-    at = scene(index, subset, detections)
-    return resample(at, match(at), drawn)
+def _joined(parts: list[Resampled]) -> Resampled:
+    return Resampled(
+        *({name: np.concatenate([getattr(part, kind)[name] for part in parts]) for name in METRICS}
+          for kind in ("whole", "classes"))
+    )  # fmt: skip
 
 
 def _intervals(result: Resampled, classes: tuple[str, ...], level: float) -> dict[str, Any]:

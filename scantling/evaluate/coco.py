@@ -12,7 +12,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from scantling.data.index import XYXY, Index
-from scantling.stage import BadInput
+from scantling.evaluate import accumulation, tested
 
 NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 PER_CLASS_COLUMNS = ("class", "AP", "AP50", "AR100", "boxes")
@@ -29,28 +29,25 @@ class Result:
     per_class: pd.DataFrame
 
 
-def evaluate(index: Index, subset: str, detections: pd.DataFrame) -> Result:
+def evaluate(index: Index, subset: str, detections: tested.Found) -> Result:
     """Compare `detections` with the truth of the images in `subset`.
 
-    detections  image_id, label, score, x1, y1, x2, y2 (original pixels); no row is legal
     Size classes use the published `area`. Crowd boxes follow COCO's rule (any number of detections may lie in one).
     Difficult boxes are ignored: the detection that matches one is neither right nor wrong.
     Raises BadInput for a subset without images, an unknown image or label, and numbers that are not finite.
     """
-    assert index.boxes is not None, "evaluation needs the truth"
-    images = images_of(index, subset)
-    check(index, subset, images, detections)
-    boxes = index.boxes[index.boxes["image_id"].isin(images)]
+    tested.check(index, subset, detections)
 
+    def made(part: Index, rows: pd.DataFrame) -> COCOeval:
+        images, classes = part.images["image_id"].to_numpy(), len(index.classes)
+        truth = truth_of(images, classes, part.boxes)
+        return Evaluation(truth, found_of(images, classes, rows), ignored_of(part.boxes))
+
+    run = accumulation.run(index, subset, detections, made)
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
-        truth = truth_of(images, len(index.classes), boxes)
-        found = found_of(images, len(index.classes), detections)
-        run = Evaluation(truth, found, ignored=np.flatnonzero(boxes["difficult"]) + 1)
-        run.evaluate()
-        run.accumulate()
         run.summarize()
     numbers = {name: _defined(value) for name, value in zip(NAMES, run.stats, strict=True)}
-    return Result(numbers, per_class(index, boxes, run))
+    return Result(numbers, per_class(index, tested.boxes_of(index, subset), run))
 
 
 class Evaluation(COCOeval):
@@ -67,34 +64,9 @@ class Evaluation(COCOeval):
                 box["ignore"] = bool(box["ignore"]) or box["id"] in self._ignored
 
 
-def images_of(index: Index, subset: str) -> np.ndarray:
-    """Ids (B,) of the images in `subset`; BadInput if there is none."""
-    images = index.images.loc[index.images["subset"] == subset, "image_id"].to_numpy()
-    if not len(images):
-        known = ", ".join(sorted(index.images["subset"].unique())) or "none"
-        raise BadInput(f"data set {index.name}: has no images in subset `{subset}`; its subsets are {known}")
-    return images
-
-
-def check(index: Index, subset: str, images: np.ndarray, detections: pd.DataFrame) -> None:
-    """BadInput for detections of other images, of unknown labels, or that are not finite."""
-    strangers = detections.loc[~detections["image_id"].isin(images), "image_id"]
-    if len(strangers):
-        raise BadInput(
-            f"data set {index.name}: {len(strangers)} detections are of images outside subset `{subset}`, the first of "
-            f"image {strangers.iloc[0]}; predict on the images of `{subset}` only"
-        )
-    labels = detections.loc[~detections["label"].between(0, len(index.classes) - 1), "label"]
-    if len(labels):
-        raise BadInput(
-            f"data set {index.name}: a detection has label {labels.iloc[0]}, but labels go from 0 to "
-            f"{len(index.classes) - 1}; use a detector that was trained on these classes"
-        )
-    if not np.isfinite(detections[["score", *XYXY]].to_numpy(np.float64)).all():
-        raise BadInput(
-            f"data set {index.name}: a detection has a score or coordinate that is not finite; "
-            "the weights are damaged, train again"
-        )
+def ignored_of(boxes: pd.DataFrame) -> np.ndarray:
+    """Ids in `truth_of` of the boxes that are ignored besides crowds."""
+    return np.flatnonzero(boxes["difficult"]) + 1
 
 
 def truth_of(images: np.ndarray, classes: int, boxes: pd.DataFrame) -> COCO:

@@ -19,39 +19,37 @@ detections on crowd or difficult boxes are no mistakes, where it counts them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from scantling.data.index import Index
-from scantling.evaluate import coco, confusion
-from scantling.evaluate.fast import Matches, Scene, boxes_of, match, precision_of, scene
+from scantling.evaluate import confusion, tested
+from scantling.evaluate.costs import KINDS, MENDED, Costs
+from scantling.evaluate.fast import Matches, Scene, match, scene
 from scantling.evaluate.matching import overlaps
 
 FOREGROUND, BACKGROUND = 0.5, 0.1  # IoU; TIDE's t_f and t_b
-MENDED, REMOVED = ("classification", "localization"), ("both", "duplicate", "background")
-TYPES = (*MENDED, *REMOVED, "missed")
+TYPES = ("classification", "localization", "both", "duplicate", "background", "missed")
+
+Judge = Callable[[Index, pd.DataFrame], pd.DataFrame]
 
 
-@dataclass(frozen=True)
-class Ranking:
-    """All that AP50 depends on: label (P,), right (P,), ignored (P,) in the order of the scene; boxes (C,)."""
-
-    label: np.ndarray
-    right: np.ndarray
-    ignored: np.ndarray
-    boxes: np.ndarray
-
-
-def measure(index: Index, subset: str, found: dict[str, pd.DataFrame], *, score_threshold: float) -> dict[str, Any]:
+def measure(
+    index: Index, subset: str, found: dict[str, tested.Found], *, score_threshold: float, judge: Judge | None = None
+) -> dict[str, Any]:
     """The content of errors.json: the score, the names of the classes, and `analyze` of each model in `found`."""
-    every = {model: analyze(index, subset, rows, score_threshold=score_threshold) for model, rows in found.items()}
+    asked = {"score_threshold": score_threshold, "judge": judge}
+    every = {model: analyze(index, subset, rows, **asked) for model, rows in found.items()}
     return {"score_threshold": score_threshold, "classes": list(index.classes), **every}
 
 
-def analyze(index: Index, subset: str, detections: pd.DataFrame, *, score_threshold: float) -> dict[str, Any]:
+def analyze(
+    index: Index, subset: str, detections: tested.Found, *, score_threshold: float, judge: Judge | None = None
+) -> dict[str, Any]:
     """Errors of one model; arguments and errors as in coco.evaluate.
 
     AP50             fraction, None without true boxes: what the costs are counted from
@@ -61,53 +59,55 @@ def analyze(index: Index, subset: str, detections: pd.DataFrame, *, score_thresh
     classes          class -> {type: count}; a detection belongs to the class it names, a missed box to its own
     confusion        as in confusion.count, of detections with score >= score_threshold
     `shown` are those with score >= score_threshold, None for true boxes; dAP is a fraction, None without true boxes.
-    Crowd and difficult boxes, and the detections on them, are in none of these.
+    Crowd and difficult boxes, and the detections on them, are in none of these. judge: those detections of some images
+    that can be right or wrong at all; all if None.
     """
-    coco.check(index, subset, coco.images_of(index, subset), detections)
-    at = scene(index, subset, detections)
-    matches = match(at)
-    true_label, label = at.true["label"].to_numpy(), at.found["label"].to_numpy()
-    now = Ranking(label, matches.right[:, 0], matches.ignored[:, 0], boxes_of(at, matches))
-    wrong, lost = ~now.right & ~now.ignored, matches.counted.copy()
-    lost[matches.taken[now.right, 0]] = False
-    types, about = _types(at, wrong, *_nearby(index, detections, at, matches))
-    missed = lost.copy()
-    missed[about[np.isin(types, MENDED)]] = False
+    tested.check(index, subset, detections)
+    classes = len(index.classes)
+    costs, confused = Costs(classes), Counter[tuple[int, int]]()
+    count, shown_count = np.zeros((len(KINDS), classes), np.int64), np.zeros(len(KINDS), np.int64)
+    for before, part, rows in tested.walk(index, subset, detections):
+        rows = rows if judge is None else judge(part, rows)
+        at = scene(part, subset, rows)
+        matches = match(at)
+        kind, *of_mistakes = _mistakes(part, rows, at, matches)
+        costs.add(before, at, matches, kind, *of_mistakes)
+        shown = at.found["score"].to_numpy(np.float32) >= np.float32(score_threshold)
+        label = at.found["label"].to_numpy()
+        count += np.stack([np.bincount(label[kind == n], minlength=classes) for n in range(len(KINDS))])
+        shown_count += np.bincount(kind[shown], minlength=len(KINDS))
+        confused.update({(true, named): n for true, named, n in confusion.count(part, rows, at, matches, shown)})
 
-    rows = {name: types == name for name in TYPES[:-1]}
-    best = _best_of_each(at, np.flatnonzero(np.isin(types, MENDED)), about, lost)
-    mended = {name: best & rows[name] for name in MENDED}
-    then = {
-        name: replace(
-            now,
-            label=np.where(mended[name], true_label[about], label) if len(true_label) else label,
-            right=now.right | mended[name],
-            ignored=now.ignored | (rows[name] & ~mended[name]),
-        )
-        for name in MENDED
-    }
-    then |= {name: replace(now, ignored=now.ignored | rows[name]) for name in REMOVED}
-    then["false_positives"] = replace(now, ignored=now.ignored | wrong)
-    for name, gone in (("missed", missed), ("false_negatives", lost)):
-        then[name] = replace(now, boxes=now.boxes - np.bincount(true_label[gone], minlength=at.classes))
+    ap50 = costs.ap50()
 
-    base = _ap50(at, now)
-    shown = at.found["score"].to_numpy(np.float32) >= np.float32(score_threshold)
+    def entry(name: str, number: int, shown: int | None) -> dict[str, Any]:
+        cost = None if ap50[""] is None else (ap50[name] or 0.0) - ap50[""]
+        return {"count": int(number), "shown": None if shown is None else int(shown), "dAP": cost}
 
-    def entry(name: str, which: np.ndarray, of_detections: bool = True) -> dict[str, Any]:
-        cost = None if base is None else (_ap50(at, then[name]) or 0.0) - base
-        return {"count": int(which.sum()), "shown": int((which & shown).sum()) if of_detections else None, "dAP": cost}
-
-    counts = {name: np.bincount(label[mask], minlength=at.classes).tolist() for name, mask in rows.items()}
-    counts["missed"] = np.bincount(true_label[missed], minlength=at.classes).tolist()
+    places = {name: KINDS.index(name) for name in TYPES[:-1]}
+    types = {name: entry(name, count[n].sum(), shown_count[n]) for name, n in places.items()}
+    by_class = {name: count[n].tolist() for name, n in places.items()} | {"missed": costs.missed.tolist()}
     return {
-        "AP50": base,
-        "types": {name: entry(name, mask) for name, mask in rows.items()} | {"missed": entry("missed", missed, False)},
-        "false_positives": entry("false_positives", wrong),
-        "false_negatives": entry("false_negatives", lost, False),
-        "classes": {title: {name: counts[name][k] for name in TYPES} for k, title in enumerate(index.classes)},
-        "confusion": confusion.count(index, detections, at, matches, shown),
+        "AP50": ap50[""],
+        "types": types | {"missed": entry("missed", costs.missed.sum(), None)},
+        "false_positives": entry("false_positives", count[1:].sum(), shown_count[1:].sum()),
+        "false_negatives": entry("false_negatives", costs.lost.sum(), None),
+        "classes": {title: {name: by_class[name][k] for name in TYPES} for k, title in enumerate(index.classes)},
+        "confusion": [[*pair, n] for pair, n in sorted(confused.items())],
     }
+
+
+def _mistakes(
+    index: Index, detections: pd.DataFrame, at: Scene, matches: Matches
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """What Costs.add wants to know: kind, about, mended (P,), missed, lost (G,)."""
+    right = matches.right[:, 0]
+    wrong, lost = ~right & ~matches.ignored[:, 0], matches.counted.copy()
+    lost[matches.taken[right, 0]] = False
+    kind, about = _kinds(at, wrong, *_nearby(index, detections, at, matches))
+    mendable, missed = np.isin(kind, [KINDS.index(name) for name in MENDED]), lost.copy()
+    missed[about[mendable]] = False
+    return kind, about, _best_of_each(at, np.flatnonzero(mendable), about, lost), missed, lost
 
 
 def _nearby(
@@ -121,10 +121,10 @@ def _nearby(
     return p, np.flatnonzero(matches.counted)[t], iou
 
 
-def _types(
+def _kinds(
     at: Scene, wrong: np.ndarray, p: np.ndarray, t: np.ndarray, iou: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Type (P,) of every detection, "" for those not wrong, and the true box (P,) it is about, -1 for none."""
+    """Kind (P,) of every detection, place in KINDS, and the true box (P,) it is about, -1 for none."""
     same = at.found["label"].to_numpy()[p] == at.true["label"].to_numpy()[t]
     own, own_iou = _nearest(len(wrong), p[same], t[same], iou[same])
     other, other_iou = _nearest(len(wrong), p[~same], t[~same], iou[~same])
@@ -134,9 +134,11 @@ def _types(
         "classification": other_iou >= FOREGROUND,
         "duplicate": own_iou >= FOREGROUND,
         "background": np.maximum(own_iou, other_iou) == 0,  # nothing near enough to be a pair
+        "both": np.ones_like(wrong),
     }
-    types = np.select(list(rules.values()), list(rules), "both")
-    return types, np.select([types == "localization", types == "classification"], [own, other], -1)
+    kind = np.select(list(rules.values()), [KINDS.index(name) for name in rules])
+    where = [kind == KINDS.index(name) for name in ("localization", "classification")]
+    return kind, np.select(where, [own, other], -1)
 
 
 def _nearest(rows: int, p: np.ndarray, t: np.ndarray, iou: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -155,20 +157,3 @@ def _best_of_each(at: Scene, rows: np.ndarray, about: np.ndarray, lost: np.ndarr
     mask = np.zeros(len(about), dtype=bool)
     mask[best_first[np.unique(about[best_first], return_index=True)[1]]] = True
     return mask
-
-
-def _ap50(at: Scene, ranking: Ranking) -> float | None:
-    """Mean over the classes with boxes; None without any. A class with none left to be found counts 0 if some of its
-    detections are wrong, and is left out otherwise."""
-    order = np.lexsort((at.found["image"], -at.found["score"].to_numpy(), ranking.label))
-    right, ignored, label = ranking.right[order], ranking.ignored[order], ranking.label[order]
-    starts = np.searchsorted(label, np.arange(at.classes + 1))
-    there = np.bincount(at.true["label"][~at.true["ignored"]], minlength=at.classes)
-    values = []
-    for k in np.flatnonzero(there):
-        rows = slice(starts[k], starts[k + 1])
-        if ranking.boxes[k]:
-            values.append(precision_of(right[rows], ignored[rows], int(ranking.boxes[k])).mean())
-        elif (~right[rows] & ~ignored[rows]).any():
-            values.append(0.0)
-    return float(np.mean(values)) if values else None

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from scantling.data.index import Index
-from scantling.evaluate import below, bootstrap, errors, frequency, label_quality, metrics
+from scantling.evaluate import below, bootstrap, errors, frequency, label_quality, metrics, tested
 from scantling.evaluate.params import EvaluateParams
 
 BURN_IN = "burn_in"  # the model that the run's teacher is compared with
@@ -26,8 +28,8 @@ class Facts:
 def measure(
     data: Index,
     labeled_boxes: np.ndarray,
-    found: dict[str, pd.DataFrame],
-    looked_at: dict[str, pd.DataFrame],
+    found: Mapping[str, tested.Found],
+    looked_at: Mapping[str, pd.DataFrame],
     quality: dict[str, Any],
     params: EvaluateParams,
 ) -> Facts:
@@ -45,15 +47,15 @@ def measure(
     numbers |= {name: {role: result.numbers[name] for role, result in results.items()} for name in names[1:]}
     if burn_in is not None:
         numbers[BURN_IN] = below.compare(data, looked_at[BURN_IN], burn_in, found["teacher"])
-    judged = {role: metrics.judgeable(data, table, names) for role, table in found.items()}
+    errors_of = {"judge": partial(metrics.judgeable, metrics=names), **params.errors.model_dump()}
     return Facts(
         documents={
             "metrics.json": numbers,
             "intervals.json": bootstrap.measure(data, params.subset, found, **params.intervals.model_dump()),
-            "errors.json": errors.measure(data, params.subset, judged, **params.errors.model_dump()),
+            "errors.json": errors.measure(data, params.subset, found, **errors_of),
             "label_quality.json": quality,
         },
-        tables={"per_class.csv": per_class, "detections.parquet": by_model(found)},
+        tables={"per_class.csv": per_class},
     )
 
 

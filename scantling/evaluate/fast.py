@@ -13,14 +13,16 @@ import numpy as np
 import pandas as pd
 
 from scantling.data.index import Index
-from scantling.evaluate import coco
+from scantling.evaluate import coco, tested
 from scantling.evaluate.coco import NAMES, PER_CLASS_COLUMNS, Result
 from scantling.evaluate.matching import overlaps
+from scantling.evaluate.rankings import THRESHOLDS, Ranking, mask_of
 
-THRESHOLDS = np.linspace(0.5, 0.95, 10)  # IoU from which on a detection is right
 RECALLS = np.linspace(0.0, 1.0, 101)  # where precision is read off
 AREAS = {"": (0.0, 1e10), "s": (0.0, 32.0**2), "m": (32.0**2, 96.0**2), "l": (96.0**2, 1e10)}  # square pixels
 LIMIT = 100  # detections of one class in one image
+
+Areas = dict[str, tuple[float, float]]
 
 
 @dataclass(frozen=True)
@@ -61,23 +63,52 @@ class Matches:
     counted: np.ndarray
 
 
-def evaluate(index: Index, subset: str, detections: pd.DataFrame) -> Result:
+def evaluate(index: Index, subset: str, detections: tested.Found) -> Result:
     """As coco.evaluate: same arguments, same errors, same numbers."""
-    assert index.boxes is not None, "evaluation needs the truth"
-    coco.check(index, subset, coco.images_of(index, subset), detections)
-    at = scene(index, subset, detections)
-    rank = at.found["rank"].to_numpy()
+    tested.check(index, subset, detections)
+    ranks = ranking(index, subset, detections)
+    curve = {size: _undefined(ranks.classes) for size in AREAS}
+    few = {n: np.full((len(THRESHOLDS), ranks.classes), -1.0) for n in (1, 10)}  # recall by the best n
+    for k in np.flatnonzero(ranks.boxes.any(axis=0)):
+        rows = ranks.best_first(k)
+        for a, (precision, recall) in enumerate(curve.values()):
+            boxes = int(ranks.boxes[a, k])
+            if not boxes:
+                continue
+            right, ignored = mask_of(rows["right"][:, a]), mask_of(rows["ignored"][:, a])
+            for n in range(len(THRESHOLDS)):
+                precision[n, :, k] = precision_of(right[:, n], ignored[:, n], boxes)
+            recall[:, k] = right.sum(axis=0) / boxes
+            if not a:
+                for n, values in few.items():
+                    values[:, k] = right[rows["rank"] < n].sum(axis=0) / boxes
     numbers: dict[str, float | None] = dict.fromkeys(NAMES)
-    per_class = pd.DataFrame()
-    for size, limits in AREAS.items():
-        matches = match(at, limits)
-        precision, recall = curves(at, matches)
+    for size, (precision, recall) in curve.items():
         numbers |= {f"AP{size}": _mean(precision), f"AR{size or LIMIT}": _mean(recall)}
-        if not size:
-            numbers |= {"AP50": _mean(precision[THRESHOLDS == 0.5]), "AP75": _mean(precision[THRESHOLDS == 0.75])}
-            numbers |= {f"AR{n}": _mean(_recall(at, matches, rank < n)) for n in (1, 10)}
-            per_class = _per_class(index, at, matches, precision, recall)
-    return Result(numbers, per_class)
+    precision, recall = curve[""]
+    numbers |= {"AP50": _mean(precision[THRESHOLDS == 0.5]), "AP75": _mean(precision[THRESHOLDS == 0.75])}
+    numbers |= {f"AR{n}": _mean(values) for n, values in few.items()}
+    return Result(numbers, _per_class(index, ranks.boxes[0], precision, recall))
+
+
+def ranking(index: Index, subset: str, detections: tested.Found, areas: Areas = AREAS) -> Ranking:
+    """All detections and true boxes of the subset, matched some images at a time, boxes of these sizes counted."""
+    ranks = Ranking(len(index.classes), len(areas))
+    for before, part, rows in tested.walk(index, subset, detections):
+        at = scene(part, subset, rows)
+        every = [match(at, limits) for limits in areas.values()]
+        ranks.add(
+            at.found["label"].to_numpy(),
+            before + at.found["image"].to_numpy(),
+            at.found["score"].to_numpy(),
+            at.found["rank"].to_numpy(),
+            [matches.right for matches in every],
+            [matches.ignored for matches in every],
+        )
+        ranks.boxes += np.stack([boxes_of(at, matches) for matches in every])
+        counted = at.true[every[0].counted]
+        ranks.true.add(before + counted["image"].to_numpy(np.int32), counted["label"].to_numpy())
+    return ranks
 
 
 def scene(index: Index, subset: str, detections: pd.DataFrame) -> Scene:
@@ -85,7 +116,7 @@ def scene(index: Index, subset: str, detections: pd.DataFrame) -> Scene:
 
     Equal scores keep the order of image ids, and in an image that of the rows.
     """
-    images, classes = np.sort(coco.images_of(index, subset)), len(index.classes)
+    images, classes = tested.images_of(index, subset), len(index.classes)
     boxes = index.boxes
     rows = np.flatnonzero(boxes["image_id"].isin(images))
     boxes = boxes.iloc[rows]
@@ -156,17 +187,6 @@ def _turns(at: Scene, ignored: np.ndarray) -> list[np.ndarray]:
     return np.split(order[np.argsort(turn, kind="stable")], np.cumsum(np.bincount(turn))[:-1]) if len(order) else []
 
 
-def curves(at: Scene, matches: Matches) -> tuple[np.ndarray, np.ndarray]:
-    """Precision (T, 101, C) at RECALLS and largest recall (T, C); -1 for classes without a box that counts."""
-    precision = np.full((len(THRESHOLDS), len(RECALLS), at.classes), -1.0)
-    boxes = boxes_of(at, matches)
-    for k in np.flatnonzero(boxes):
-        rows = slice(at.starts[k], at.starts[k + 1])
-        for n in range(len(THRESHOLDS)):
-            precision[n, :, k] = precision_of(matches.right[rows, n], matches.ignored[rows, n], boxes[k])
-    return precision, _recall(at, matches, np.ones(len(at.found), dtype=bool))
-
-
 def boxes_of(at: Scene, matches: Matches) -> np.ndarray:
     """Number (C,) of true boxes that count."""
     return np.bincount(at.true["label"][matches.counted], minlength=at.classes)
@@ -184,20 +204,19 @@ def precision_of(right: np.ndarray, ignored: np.ndarray, boxes: int) -> np.ndarr
     return values
 
 
-def _recall(at: Scene, matches: Matches, use: np.ndarray) -> np.ndarray:
-    """Recall (T, C) by the detections in `use` (P,); -1 for classes without a box that counts."""
-    boxes, labels = boxes_of(at, matches), at.found["label"].to_numpy()
-    hits = np.stack([np.bincount(labels[use & right], minlength=at.classes) for right in matches.right.T])
-    return np.where(boxes > 0, hits / np.maximum(boxes, 1), -1.0)
+def _undefined(classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Precision (T, 101, C) at RECALLS and largest recall (T, C); -1 for classes without a box that counts."""
+    return np.full((len(THRESHOLDS), len(RECALLS), classes), -1.0), np.full((len(THRESHOLDS), classes), -1.0)
 
 
-def _per_class(index: Index, at: Scene, matches: Matches, precision: np.ndarray, recall: np.ndarray) -> pd.DataFrame:
+def _per_class(index: Index, boxes: np.ndarray, precision: np.ndarray, recall: np.ndarray) -> pd.DataFrame:
+    classes = range(len(index.classes))
     columns = (
         index.classes,
-        [coco.mean(precision[:, :, k]) for k in range(at.classes)],
-        [coco.mean(precision[0, :, k]) for k in range(at.classes)],
-        [coco.mean(recall[:, k]) for k in range(at.classes)],
-        boxes_of(at, matches),
+        [coco.mean(precision[:, :, k]) for k in classes],
+        [coco.mean(precision[0, :, k]) for k in classes],
+        [coco.mean(recall[:, k]) for k in classes],
+        boxes,
     )
     return pd.DataFrame(dict(zip(PER_CLASS_COLUMNS, columns, strict=True)))
 

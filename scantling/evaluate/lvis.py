@@ -6,14 +6,11 @@ exhaustively, detections that match nothing are ignored. At most 300 detections 
 
 from __future__ import annotations
 
-import contextlib
-import io
-
 import numpy as np
 import pandas as pd
 
 from scantling.data.index import Index
-from scantling.evaluate import coco
+from scantling.evaluate import accumulation, coco, tested
 from scantling.evaluate.coco import Evaluation, Result
 
 NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "APr", "APc", "APf", "AR300")
@@ -33,27 +30,26 @@ class _Federated(Evaluation):
         return found
 
 
-def evaluate(index: Index, subset: str, detections: pd.DataFrame) -> Result:
+def evaluate(index: Index, subset: str, detections: tested.Found) -> Result:
     """Numbers by name (NAMES) and per class as in `coco.evaluate`, with the federated rules.
 
     index.image_labels says which classes are absent or not exhaustive in an image; index.facts["frequencies"] (r, c or
     f per class) makes APr, APc and APf, None without it.
     """
-    assert index.boxes is not None and index.image_labels is not None, "evaluation needs the truth"
-    images = coco.images_of(index, subset)
-    coco.check(index, subset, images, detections)
-    boxes = index.boxes[index.boxes["image_id"].isin(images)]
-    known = index.image_labels
-    open_ = known[known["kind"] == "not_exhaustive"]
-    with contextlib.redirect_stdout(io.StringIO()):
-        truth = coco.truth_of(images, len(index.classes), boxes)
-        found = coco.found_of(images, len(index.classes), judgeable(index, detections))
-        run = _Federated(truth, found, ignored=np.flatnonzero(boxes["difficult"]) + 1)
+    assert index.image_labels is not None, "evaluation needs the truth"
+    tested.check(index, subset, detections)
+
+    def made(part: Index, rows: pd.DataFrame) -> _Federated:
+        images, classes = part.images["image_id"].to_numpy(), len(index.classes)
+        open_ = part.image_labels[part.image_labels["kind"] == "not_exhaustive"]
+        truth = coco.truth_of(images, classes, part.boxes)
+        run = _Federated(truth, coco.found_of(images, classes, judgeable(part, rows)), coco.ignored_of(part.boxes))
         run.open_pairs = set(zip(open_["image_id"].tolist(), (open_["label"] + 1).tolist(), strict=True))
         run.params.maxDets = [LIMIT]
-        run.evaluate()
-        run.accumulate()
-    per_class = coco.per_class(index, boxes, run)
+        return run
+
+    run = accumulation.run(index, subset, detections, made)
+    per_class = coco.per_class(index, tested.boxes_of(index, subset), run)
     return Result(_numbers(run, per_class, index.facts.get("frequencies") or []), per_class)
 
 

@@ -12,11 +12,11 @@ from typing import Literal
 import pandas as pd
 
 from scantling.data.index import Index
-from scantling.evaluate import coco, fast, lvis, voc
+from scantling.evaluate import coco, fast, lvis, tested, voc
 from scantling.stage import BadInput
 
 Metric = Literal["coco", "voc", "lvis"]
-LARGE = 2_000_000  # detections; pycocotools keeps each as a dictionary (docs/scale.md)
+LARGE = 2_000_000  # detections; beyond, pycocotools takes minutes a model, 34 times as long (docs/results/speed.md)
 VOC_CLASSES = frozenset(
     "aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person pottedplant sheep "
     "sofa train tvmonitor".split()
@@ -50,8 +50,8 @@ def chosen(index: Index, wanted: tuple[Literal["coco", "voc", "lvis", "auto"], .
     return ("coco", *(name for name in ("voc", "lvis") if name in wanted or ("auto" in wanted and fit[name])))
 
 
-def measure(index: Index, subset: str, detections: pd.DataFrame, metrics: tuple[Metric, ...]) -> Measured:
-    """Everything `metrics` asks of one model. detections: as in coco.evaluate; no row is legal."""
+def measure(index: Index, subset: str, detections: tested.Found, metrics: tuple[Metric, ...]) -> Measured:
+    """Everything `metrics` asks of one model. detections: as in coco.evaluate."""
     engine = coco if len(detections) <= LARGE else fast  # the same numbers to the last bit
     base = engine.evaluate(index, subset, detections)
     numbers: dict[Metric, dict[str, float | None]] = {"coco": base.numbers}
@@ -71,5 +71,5 @@ def measure(index: Index, subset: str, detections: pd.DataFrame, metrics: tuple[
 
 
 def judgeable(index: Index, detections: pd.DataFrame, metrics: tuple[Metric, ...]) -> pd.DataFrame:
-    """The detections of which the truth says whether they are mistakes: all, except for LVIS."""
+    """Those detections of some images of which the truth says whether they are mistakes: all, except for LVIS."""
     return lvis.judgeable(index, detections) if "lvis" in metrics else detections

@@ -28,6 +28,8 @@ LOWEST, HIGHEST = np.iinfo(np.int64).min, np.iinfo(np.int64).max
 class Table(Protocol):
     """Rows that have an image_id: Stored or Held."""
 
+    def __len__(self) -> int: ...
+
     def batches(self, columns: Sequence[str] | None = None) -> Iterator[pd.DataFrame]:
         """These columns (None: all) of all rows, some at a time, by ascending image."""
         ...
@@ -45,6 +47,9 @@ class Held:
             rows = rows.sort_values("image_id", kind="stable")
         self._rows, self._ids = rows, rows["image_id"].to_numpy()
 
+    def __len__(self) -> int:
+        return len(self._rows)
+
     def batches(self, columns: Sequence[str] | None = None) -> Iterator[pd.DataFrame]:
         yield self._rows if columns is None else self._rows[list(columns)]
 
@@ -60,8 +65,12 @@ class Stored:
         self._file = file
         with pq.ParquetFile(file) as opened:
             place = opened.schema_arrow.get_field_index("image_id")
+            self._count = opened.metadata.num_rows
             said = [opened.metadata.row_group(k).column(place).statistics for k in range(opened.num_row_groups)]
         self._ranges = [(s.min, s.max) if s is not None and s.has_min_max else (LOWEST, HIGHEST) for s in said]
+
+    def __len__(self) -> int:
+        return self._count
 
     def batches(self, columns: Sequence[str] | None = None) -> Iterator[pd.DataFrame]:
         with pq.ParquetFile(self._file) as opened:
@@ -99,15 +108,17 @@ def of_images(table: Table, image_ids: np.ndarray) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True) if parts else table.between(LOWEST, HIGHEST)
 
 
-def walk(index: Index, boxes: Table, **others: Table | None) -> Iterator[tuple[Index, dict[str, pd.DataFrame]]]:
+def walk(
+    index: Index, boxes: Table, *, at_once: int | None = None, **others: Table | None
+) -> Iterator[tuple[Index, dict[str, pd.DataFrame]]]:
     """Every portion: the index of some images with their `boxes`, and their rows of the other tables; None is none.
 
-    Each row of a table is in one portion, whether or not the index has its image.
+    Each row of a table is in one portion, whether or not the index has its image. at_once: rows of one, ROWS if None.
     """
     images = index.images[["image_id", "subset"]].sort_values("image_id", kind="stable", ignore_index=True)
     ids = images["image_id"].to_numpy()
     there = {name: table for name, table in others.items() if table is not None}
-    for first, last in cut(ids, [boxes, *there.values()]):
+    for first, last in cut(ids, [boxes, *there.values()], at_once or ROWS):
         said = index.image_labels
         part = replace(
             index,
@@ -118,17 +129,18 @@ def walk(index: Index, boxes: Table, **others: Table | None) -> Iterator[tuple[I
         yield part, {name: table.between(first, last) for name, table in there.items()}
 
 
-def cut(known: np.ndarray, tables: Sequence[Table]) -> list[tuple[int, int]]:
+def cut(known: np.ndarray, tables: Sequence[Table], at_once: int = ROWS) -> list[tuple[int, int]]:
     """First and last image id of each portion; they follow each other, and no id is outside of all.
 
-    known  (N,) ascending image ids; a portion ends at one of them
+    known    (N,) ascending image ids; a portion ends at one of them
+    at_once  rows of all tables together in a portion
     """
     count = np.zeros(len(known) + 1, np.int64)  # the last: of images with higher ids
     for table in tables:
         for batch in table.batches(["image_id"]):
             place, rows = np.unique(np.searchsorted(known, batch["image_id"].to_numpy()), return_counts=True)
             count[place] += rows
-    ends = known[np.flatnonzero(np.diff(np.cumsum(count) // ROWS))].tolist()
+    ends = known[np.flatnonzero(np.diff(np.cumsum(count) // at_once))].tolist()
     return list(zip([LOWEST, *(end + 1 for end in ends)], [*ends, HIGHEST], strict=True))
 
 

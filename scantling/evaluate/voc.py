@@ -12,29 +12,38 @@ import numpy as np
 import pandas as pd
 
 from scantling.data.index import Index
+from scantling.evaluate import tested
 from scantling.evaluate.matching import overlaps
+from scantling.evaluate.rankings import ByClass
 
 Rule = Literal["11_points", "area"]
+RECORD = np.dtype([("score", "<f8"), ("right", "?")])
 
 
 def evaluate(
-    index: Index, subset: str, detections: pd.DataFrame, *, iou_threshold: float = 0.5, rule: Rule = "area"
+    index: Index, subset: str, detections: tested.Found, *, iou_threshold: float = 0.5, rule: Rule = "area"
 ) -> pd.DataFrame:
     """One row per class of the index: class, AP (fraction, NaN without true boxes), boxes (difficult ones left out).
 
-    detections: image_id, label, score, x1, y1, x2, y2 in original pixels; no row is legal. Equal scores keep the order
-    of the rows.
+    Equal scores keep the order of image ids, and in an image that of the rows.
     """
-    assert index.boxes is not None, "evaluation needs the truth"
-    images = index.images.loc[index.images["subset"] == subset, "image_id"]
-    truth = index.boxes[index.boxes["image_id"].isin(images)].reset_index(drop=True)
-    best = detections.sort_values("score", ascending=False, kind="stable").reset_index(drop=True)
-    right, counts = judged(best, truth, iou_threshold)
+    ranks, boxes = ByClass(RECORD, len(index.classes)), np.zeros(len(index.classes), np.int64)
+    for _, part, rows in tested.walk(index, subset, detections):
+        best = rows.sort_values("score", ascending=False, kind="stable").reset_index(drop=True)
+        assert part.boxes is not None
+        truth = part.boxes.reset_index(drop=True)
+        right, counts = judged(best, truth, iou_threshold)
+        found = np.zeros(int(counts.sum()), RECORD)
+        found["score"], found["right"] = best["score"][counts], right[counts]
+        ranks.add(found, best["label"].to_numpy()[counts])
+        wanted = truth.loc[~truth["difficult"] & ~truth["crowd"], "label"]
+        boxes += np.bincount(wanted, minlength=len(boxes))
     rows = []
     for label, name in enumerate(index.classes):
-        boxes = int(((truth["label"] == label) & ~truth["difficult"] & ~truth["crowd"]).sum())
-        mine = (best["label"] == label).to_numpy() & counts
-        rows.append({"class": name, "AP": average_precision(right[mine], boxes, rule), "boxes": boxes})
+        mine = ranks.of(label)
+        right = mine["right"][np.argsort(-mine["score"], kind="stable")]
+        ap = average_precision(right, int(boxes[label]), rule)
+        rows.append({"class": name, "AP": ap, "boxes": int(boxes[label])})
     return pd.DataFrame(rows, columns=["class", "AP", "boxes"])
 
 

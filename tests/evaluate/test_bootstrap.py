@@ -36,9 +36,9 @@ def test_a_resample_is_what_pycocotools_says_of_the_copies():
     """Scores of different images differ; with equal ones the order of copies would be a matter of taste."""
     data, rows = crowded(2, per_image=40, images=6)
     rows = rows.assign(score=np.random.default_rng(0).permutation(len(rows)).astype("float32") / len(rows))
-    at = fast.scene(data, "test", rows)
+    ranks = fast.ranking(data, "test", rows, {"": fast.AREAS[""]})
     drawn = np.vstack([np.ones(6, np.int32), [[3, 0, 1, 0, 2, 0], [0, 0, 0, 6, 0, 0]], bootstrap.draws(6, 2, seed=1)])
-    result = bootstrap.resample(at, fast.match(at), drawn)
+    result = bootstrap.resample(ranks, drawn)
     for n, times in enumerate(drawn):
         images, found_there = copied(data, rows, times)
         wanted = coco.evaluate(images, "test", found_there)
@@ -51,6 +51,8 @@ def test_portions_change_nothing(monkeypatch):
     data, rows = crowded(3, per_image=40)
     whole = bootstrap.intervals(data, "test", rows, **TOLD)
     monkeypatch.setattr(bootstrap, "AT_ONCE", 500)
+    assert bootstrap.intervals(data, "test", rows, **TOLD) == whole
+    monkeypatch.setattr(bootstrap, "DRAWN_AT_ONCE", 30)
     assert bootstrap.intervals(data, "test", rows, **TOLD) == whole
 
 
