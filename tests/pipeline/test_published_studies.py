@@ -22,6 +22,7 @@ from workflow import dag, study
 
 STUDIES = sorted((ROOT / "params/studies").glob("*.yaml"))
 SMALL = {
+    "bccd_long",
     "bccd_parts",
     "bccd_semi",
     "bccd_single_stage",
