@@ -152,7 +152,7 @@ def test_the_benchmark_of_scale_runs(
     scale = loaded("scale")
     monkeypatch.setattr(scale, "cost", in_process)
     monkeypatch.setattr(scale, "apart", lambda target, *arguments: target(*arguments))
-    paid = scale.measure(20, 1, with_detector, tmp_path)
+    paid = scale.measure(20, 1, with_detector, list(scale.stages()), tmp_path)
     assert list(paid) == ["prepare", "split", "pseudo_label", "polish", "retrain", "evaluate"]
     pseudo = pd.read_parquet(tmp_path / "pseudo/pseudo.parquet")
     assert pseudo["image_id"].nunique() == 18 and len(pseudo) == 18 * scale.FOUND
