@@ -21,7 +21,7 @@ from scantling import boxes as box_ops
 from scantling.candidates import FLAGS, Candidates, CandidateTable
 from scantling.data.loader import TrainingStep
 from scantling.methods import MethodParams, supervised
-from scantling.mining import background, exchange, found
+from scantling.mining import background, density_limits, exchange, found
 from scantling.params import ParamsError
 from scantling.target import Batch, Target
 
@@ -36,6 +36,7 @@ class Params(MethodParams):
     objectness_score: float = Field(ge=0, le=1)
     class_score: float = Field(ge=0, le=1)
     class_score_of: dict[str, float] = Field(default_factory=dict)
+    scores_by_density: tuple[float, float] | None = None
     box_filter: Literal["spread", "tta", "score", "none"]
     box_spread: float = Field(gt=0)
     jitter_times: int = Field(ge=2)
@@ -60,6 +61,8 @@ class Method(supervised.Method):
             raise ParamsError(f"`class_score_of` names {unknown}, but the classes are {list(classes)}")
         if params.teacher == "cached" and params.background == "live":
             raise ParamsError("`background: live` asks a live teacher; with `teacher: cached` use cached or off")
+        if params.teacher != "cached" and params.scores_by_density is not None:
+            raise ParamsError("`scores_by_density` counts the boxes of all images: it needs `teacher: cached`")
         if params.teacher == "cached" and params.box_filter == "tta":
             raise ParamsError("`box_filter: tta` asks a live teacher; with `teacher: cached` use spread, score or none")
         # a class with a threshold of its own has it for objectness too: else its objects are taught as background
@@ -187,10 +190,15 @@ class Method(supervised.Method):
         if self.params.mine_labeled:
             here |= exchange.new_rows(table, split, self.params.nms_iou)
         part = table[here]
+        if self.params.scores_by_density is not None:
+            options = {"default": self.class_threshold, "limits": self.params.scores_by_density}
+            self.class_threshold = density_limits.thresholds(part, split, len(self.class_threshold), **options)
+            self.objectness_threshold = self.class_threshold
         everything = CandidateTable(part.assign(image_id=0)).of(0)
         for name, flag in self._flags(everything).items():
             refined.loc[here, name] = flag.numpy()
         used = refined[FLAGS[:3]].any(axis=1) & table["image_id"].isin(split.loc[split["labeled"], "image_id"])
         refined.loc[used, "source"] = "mined"
         counts = {name: int(refined[name].sum()) for name in FLAGS}
-        return refined, {"rows": len(refined), **counts}
+        scores = {"class_scores": [round(score, 4) for score in self.class_threshold.tolist()]}
+        return refined, {"rows": len(refined), **counts, **scores}
