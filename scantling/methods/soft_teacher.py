@@ -61,8 +61,8 @@ class Method(supervised.Method):
             raise ParamsError(f"`class_score_of` names {unknown}, but the classes are {list(classes)}")
         if params.teacher == "cached" and params.background == "live":
             raise ParamsError("`background: live` asks a live teacher; with `teacher: cached` use cached or off")
-        if params.teacher != "cached" and params.scores_by_density is not None:
-            raise ParamsError("`scores_by_density` counts the boxes of all images: it needs `teacher: cached`")
+        if params.scores_by_density is not None:
+            _check_density(params, *params.scores_by_density)
         if params.teacher == "cached" and params.box_filter == "tta":
             raise ParamsError("`box_filter: tta` asks a live teacher; with `teacher: cached` use spread, score or none")
         # a class with a threshold of its own has it for objectness too: else its objects are taught as background
@@ -202,3 +202,14 @@ class Method(supervised.Method):
         counts = {name: int(refined[name].sum()) for name in FLAGS}
         scores = {"class_scores": [round(score, 4) for score in self.class_threshold.tolist()]}
         return refined, {"rows": len(refined), **counts, **scores}
+
+
+def _check_density(params: Params, low: float, high: float) -> None:
+    if not 0 <= low <= high <= 1:
+        raise ParamsError(f"`scores_by_density` = [{low}, {high}]: write the lowest score first, both from 0 to 1")
+    if params.teacher != "cached":
+        raise ParamsError("`scores_by_density` counts the boxes of all images: it needs `teacher: cached`")
+    if params.mine_labeled:
+        raise ParamsError(
+            "`scores_by_density` takes labeled images as completely labeled: it needs `mine_labeled: false`"
+        )

@@ -143,3 +143,18 @@ def test_refined_flags_are_those_of_the_loop() -> None:
 def test_live_background_needs_a_live_teacher() -> None:
     with pytest.raises(ParamsError, match="background: live"):
         method(teacher="cached")
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"scores_by_density": (0.9, 0.3)}, "lowest score first"),
+        ({"scores_by_density": (0.3, 1.5)}, "from 0 to 1"),
+        ({"teacher": "ema"}, "needs `teacher: cached`"),
+        ({"mine_labeled": True}, "needs `mine_labeled: false`"),
+    ],
+)
+def test_density_where_it_cannot_be_counted(changes, message):
+    params = MethodParams.load(toy.ROOT / "params/methods/soft_teacher_by_density.yaml").model_copy(update=changes)
+    with pytest.raises(ParamsError, match=message):
+        methods.create(params, ("a", "b"), None)
