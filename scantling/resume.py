@@ -41,6 +41,7 @@ class State:
             "networks": self.method.networks.state_dict(),
             "averages": self.method.averages.state_dict(),
             "method": self.method.state_dict(),
+            "record": self.method.record.state_dict(),
         }
 
     def unpack(self, saved: dict[str, Any]) -> None:
@@ -52,6 +53,7 @@ class State:
         self.method.networks.load_state_dict(saved["networks"])
         self.method.averages.load_state_dict(saved["averages"])
         self.method.load_state_dict(saved["method"])
+        self.method.record.load_state_dict(saved["record"])
 
     def save(self, work: Path) -> None:
         """All processes call this; the first one writes, as the state of the others is the same."""

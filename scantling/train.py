@@ -76,6 +76,7 @@ def run(
     if params.rehearse and params.steps and (pool.labeled or pool.unlabeled):
         _rehearse(state, whole, pool, views, params, seed, device)
     state.load(work, device)
+    method.record.of(params.steps, params.labeled_per_step * len(method.labeled_views) + params.unlabeled_per_step)
 
     guard = guards.Guard(method, pool.boxes_per_labeled(), device)
     check = FiniteCheck(work, 1 if torch.device(device).type == "cpu" else params.log_every_steps)
@@ -89,6 +90,7 @@ def run(
             for group, rate in zip(state.optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate * factor
             parts = list(islice(batches, params.accumulate))
+            method.record.at(now + 1)
             losses, logged = step.take(whole, state.optimizer, parts, params, seed, device, check)
             images += sum(map(len, parts)) * count
             state.step = done = now + 1

@@ -1,9 +1,10 @@
 """Measure a finished run: student and teacher on held-out images, pseudo labels against the truth the split hid.
 
-reads   index, split, student.safetensors, teacher.safetensors
+reads   index, split
         --pseudo            pseudo.parquet, held_out.parquet, summary.json
         --refined           refined.parquet
         --before            refined.parquet of the round before; the same as --refined: there was none
+        --model             student.safetensors, teacher.safetensors, and learned.parquet, boxes learned from
         --burn_in           teacher.safetensors of the burn-in, which the run's teacher is compared with
 writes  metrics.json        {"student": 12 COCO numbers, "teacher": the same, "pseudo": precision, recall,
                             "groups": AP of rare, common and frequent classes,
@@ -35,7 +36,7 @@ from scantling.checkpoint import load_weights
 from scantling.data import index as indexes
 from scantling.data import parquet
 from scantling.distributed import is_first
-from scantling.evaluate import below, detections, facts, frequency, label_quality, portions
+from scantling.evaluate import below, detections, facts, frequency, label_quality, over_training, portions
 from scantling.evaluate.params import EvaluateParams
 from scantling.predict import detection_parts
 from scantling.pseudo_files import load_held_out
@@ -82,6 +83,8 @@ def evaluate(
         data = replace(data, image_labels=parquet.read(index / "image_labels.parquet"))
         tables = _tables(index, split, pseudo, refined, before)
         quality = _quality(data, tables, pseudo, params)
+        learned = over_training.load(model / "learned.parquet")
+        quality["training"] = over_training.measure(data, tables.boxes, tables.split, learned, params.label_quality)
         labeled = frequency.labeled_boxes(tables.split, len(data.classes))
         data = replace(data, boxes=portions.of_images(tables.boxes, images["image_id"].to_numpy()))
         del tables  # where one of them was held

@@ -9,6 +9,7 @@ writes  student.safetensors  the weights as trained
         teacher.safetensors  their moving average
         history.tsv          losses, learning rate, pseudo boxes an image, speed, memory
         aids.json            what the method found out beside the weights: thresholds, class weights, repetitions
+        learned.parquet      the machine's boxes it learned from, in some of the views it saw (mining/record.py)
 A killed run goes on where its last checkpoint left it.
 """
 
@@ -93,6 +94,7 @@ def retrain(
         )  # fmt: skip
     aids = {"method": method.method, **trained.aids}
     (out / "aids.json").write_text(json.dumps(aids, indent=1))
+    maker.record.table().to_parquet(out / "learned.parquet", index=False)
     trained.history.to_csv(out / "history.tsv", sep="\t", index=False)
     work.finished(keep)
 

@@ -18,6 +18,7 @@ class QualityParams(Params):
     headline_threshold: Fraction  # score; precision and recall of metrics.json are read at this grid point
     thresholds: tuple[Fraction, ...]  # scores; the grid of label_quality.json
     calibration_bins: int = Field(10, ge=1, le=100)  # equal ranges of the score 0..1
+    stretches: int = Field(10, ge=1, le=1000)  # equal parts of a training in which its own labels are looked at
     same_iou: float = Field(0.9, gt=0, le=1)  # a label that a round left with its class and so much IoU has not moved
 
     @field_validator("thresholds")

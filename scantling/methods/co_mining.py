@@ -81,6 +81,7 @@ class Method(supervised.Method):
             targets = [self._target(t, c) for t, c in zip(view.targets, moved, strict=True)]
             if side == "unlabeled":  # nobody said that nothing is there
                 targets = [replace(t, background=len(t) > 0) for t in targets]
+            self.record.see(view, targets, view.targets)
             mined += sum(len(t) for t in targets) - sum(len(t) for t in view.targets)
             for name, loss in student.losses(features[id(view)], targets, view.sizes).items():
                 losses[name] = losses.get(name, 0.0) + loss

@@ -126,6 +126,7 @@ class Method(supervised.Method):
             targets, candidates = self._targets(teacher, features, weak, strong, move)
             if self.params.background == "live" and teacher.has_background:
                 ask = background.asked(teacher, features, weak, move)
+        self.record.see(strong, targets)
         if self.params.background == "cached":
             ask = background.guessed(candidates, self.params.background_iou)
         unlabeled = self.view_losses(student, strong, targets, "unlabeled", batch.step, background_weight=ask)

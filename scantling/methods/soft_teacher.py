@@ -84,6 +84,8 @@ class Method(supervised.Method):
                 for n, v in batch.labeled.items()
             ]
             mined["pseudo_boxes_labeled"] = sum(added) / max(sum(map(len, batch.labeled.values())), 1)
+            for name, view in batch.labeled.items():
+                self.record.see(view, completed[name].targets, view.targets)
             batch = replace(batch, labeled=completed)
         losses, logged = super().step(student, teacher, batch)
         logged |= mined
@@ -97,6 +99,7 @@ class Method(supervised.Method):
         weak_to_strong = strong.matrices @ torch.linalg.inv(weak.matrices)
         moved = [c.moved(m, s) for c, m, s in zip(candidates, weak_to_strong, strong.sizes, strict=True)]
         targets = [self._target(c, t.seed) for c, t in zip(moved, strong.targets, strict=True)]
+        self.record.see(strong, targets)
 
         weigh = None if self.params.background == "off" else background.guessed(moved, self.params.background_iou)
         if self.params.background == "live" and teacher is not None:

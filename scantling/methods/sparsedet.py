@@ -136,6 +136,7 @@ class Method(supervised.Method):
                 drawn[i] = rest[i][order.to(rest[i].device)]
         sure = self._sure(student, features["weak"], drawn, sizes) if told is None else [s for _, s in told]
         targets = self._strong_targets(found.unless(sure, weak, self.corrected), truth)
+        self.record.see(strong, targets, truth)
         of_strong, _ = student.region_losses(
             features["strong"], _only(rest, [len(t) > 0 for t in targets]), targets, sizes
         )
@@ -215,6 +216,7 @@ class Method(supervised.Method):
             if told is not None and view is strong:
                 known = self._strong_targets([s for _, s in told], view.targets)
                 added = sum(map(len, known)) - sum(map(len, view.targets))
+                self.record.see(view, known, view.targets)
             targets = [
                 replace(t, ignore=torch.cat([t.ignore, r]), background=len(t) > 0)
                 for t, r in zip(known, regions, strict=True)

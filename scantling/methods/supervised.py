@@ -13,6 +13,7 @@ from scantling.data.loader import Pool, TrainingStep
 from scantling.ema import EmaParams
 from scantling.guards import Scores
 from scantling.methods import MethodParams
+from scantling.mining.record import Record
 from scantling.target import Batch, Target
 
 Losses = dict[str, Tensor]
@@ -49,6 +50,7 @@ class Method:
         self.networks, self.averages = nn.ModuleDict(), nn.ModuleDict()
         self.given: dict[str, Tensor] = {}
         self.scores = Scores()  # of the candidates that the teacher gave; `step` adds them, `guards` looks
+        self.record = Record()  # of what it learns from beside the labels; `step` shows it the targets it made
         if isinstance(params, Params):
             self.labeled_views = params.views
 

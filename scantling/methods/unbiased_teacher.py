@@ -60,6 +60,7 @@ class Method(supervised.Method):
         self.scores.add(torch.cat([c.scores for c in seen]), len(seen))
         boxes = [c.moved(m, s) for c, m, s in zip(seen, move, strong.sizes, strict=True)]
         targets = [self._target(c, t.seed) for c, t in zip(boxes, strong.targets, strict=True)]
+        self.record.see(strong, targets)
         for name, loss in self.view_losses(student, strong, targets, "unlabeled", batch.step).items():
             weight = self.params.box_weight if name in BOX_LOSSES else self.params.class_weight
             losses[f"unlabeled/{name}"] = weight * loss

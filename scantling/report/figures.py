@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from scantling.report import curves
+from scantling.report import curves, learned
 from scantling.report.chart import Dots, Line, dot_chart, extent, line_chart
 from scantling.report.results import Result
 
@@ -76,7 +76,7 @@ def _dots(
 
 
 def training(members: Sequence[Result], names: Sequence[str], styles: dict[str, str], points: int) -> list[Figure]:
-    """Every loss term over the step, a line a method; then the pseudo boxes an image."""
+    """Every loss term over the step, a line a method; the pseudo boxes an image, and how good they are."""
     by_method = {name: [curves.whole(r) for r in members if r.run.method == name] for name in names}
     last = max((int(t["step"].max()) for tables in by_method.values() for t in tables if len(t)), default=1)
     start = {result.steps("burn_in") for result in members}
@@ -95,6 +95,14 @@ def training(members: Sequence[Result], names: Sequence[str], styles: dict[str, 
         lines = [Line(name, [(x, min(v, y[1])) for x, v in c], styles[name]) for name, c in found.items() if c]
         svg = line_chart(lines, label=f"{title} over training steps", x=(0, last), y=y, marks=marks)
         figures.append(Figure(f"curve-{column.replace('/', '-')}", title, note, svg))
+    note = f"of hidden boxes, IoU {members[0].quality['iou_threshold']}"
+    for name in ("precision", "recall"):
+        drawn = {n: learned.points([r for r in members if r.run.method == n], name) for n in names}
+        lines = [Line(n, c, styles[n]) for n, c in drawn.items() if c]
+        if lines:
+            title = f"{name} of the labels found"
+            svg = line_chart(lines, label=f"{title} over training steps", x=(0, last), y=(0, 1), marks=marks)
+            figures.append(Figure(f"curve-found-{name}", title, note, svg))
     return figures
 
 

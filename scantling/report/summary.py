@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from scantling.commit import at_start
-from scantling.report import errors, labels, other_baselines
+from scantling.report import errors, labels, learned, other_baselines
 from scantling.report.ceiling import ceiling, closed
 from scantling.report.classes import per_class
 from scantling.report.intervals import plain_interval
@@ -164,6 +164,7 @@ def _method(name: str, members: Sequence[Result], baseline: str | None, top: dic
         "seconds": mean(result.seconds(*TRAININGS) for result in own),
         "targets": {target: _targets([r.quality["refined"][target]["all"] for r in own]) for target in TARGETS},
         "polished": labels.polished(own),
+        "learned": learned.along(own),
         "ignore_share": mean(result.quality["refined"]["ignore_share"] for result in own),
     }
 

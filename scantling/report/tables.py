@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from scantling.report import learned
 from scantling.report.words import MINUS, THIN, among, points, signed, verdict
 
 Row = Sequence[str]
@@ -34,6 +35,7 @@ def markdown(summary: dict[str, Any], class_rows: int) -> str:
             "AP of each class, mean over runs, with the gain:",
             _classes(group, class_rows),
             _labels(group),
+            _learned(group),
         ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -161,6 +163,25 @@ def _labels(group: dict[str, Any]) -> str:
         "and share of right classes before polishing > after it:"
     )
     return f"{text}\n\n{_table((*head, 'IoU, polished', 'class, polished'), rows)}"
+
+
+def _learned(group: dict[str, Any]) -> str:
+    """The labels that methods found while they trained, at the beginning, in the middle and at the end."""
+    rows, when = [], ""
+    for m in group["methods"]:
+        if found := m.get("learned"):
+            places = sorted({0, (len(found["steps"]) - 1) // 2, len(found["steps"]) - 1})
+            cells = [" / ".join(_fraction(found[n][k]) for n in learned.NUMBERS) for k in places]
+            rows.append((f"`{m['method']}`", *cells))
+            when = when or ", ".join(str(found["steps"][k]) for k in places)
+    if not rows:
+        return ""
+    text = (
+        "Labels that a training found and learned from, boxes a view / precision / recall of the hidden boxes that the "
+        f"view shows (right from IoU 0.5 on), in a stretch of steps that ends at step {when} of retraining:"
+    )
+    head = ("method", "first stretch", "in the middle", "last stretch")[: len(rows[0])]
+    return f"{text}\n\n{_table(head, rows)}"
 
 
 def _polished(found: dict[str, Any] | None) -> tuple[str, str]:

@@ -8,6 +8,7 @@ import pytest
 
 from scantling import checkpoint
 from scantling.evaluate import coco
+from scantling.mining.record import Record
 from scantling.report.study import Run
 from scantling.stage import run as run_stage
 from stages.evaluate import evaluate
@@ -37,6 +38,7 @@ def arguments(tmp_path_factory) -> tuple[Path, list[str]]:
         params = toy.detector_params("retinanet_lite")
         detector = toy.detector("retinanet_lite", synthetic.CLASSES, seed)
         checkpoint.save_weights(model / f"{role}.safetensors", detector, params, step=1, role=role)
+    Record().table().to_parquet(model / "learned.parquet", index=False)
     settings = (PROJECT / "params/evaluate.yaml").read_text().replace("score_threshold: 0.05", "score_threshold: 0.0")
     (folder / "evaluate.yaml").write_text(settings)  # random weights score low
     inputs = {

@@ -197,6 +197,27 @@ def test_odd_sizes(file: Path, detector: str, tmp_path: Path) -> None:
     step(method, detector, batch)
 
 
+@every_learner
+@on_each
+def test_what_it_learns_from_is_noted(file: Path, detector: str, tmp_path: Path) -> None:
+    params = params_of(file)
+    lax = {k: 0.0 for k, v in params if ("score" in k or "trust" in k) and isinstance(v, float)}
+    method = methods.create(params.model_copy(update=lax), CLASSES, refined_table(range(10)))
+    student = tiny.detector(detector, CLASSES).train()
+    ready(method, student).record.of(1, 1)
+    method.record.at(1)
+    _, logged = method.step(student, labeler_of(method, detector), batch_of(toy.pool(tmp_path), method))
+    rows = method.record.table()
+    if "pseudo_boxes" not in logged:
+        assert rows.empty and method.threshold is None
+    elif detector != "faster_rcnn" and params.method == "sparsedet" and params.teacher == "student":
+        assert rows.empty and logged["pseudo_boxes"] == 0  # ours on one stage: what it finds is ignored, not learned
+    else:
+        found = int((rows["label"] >= 0).sum())
+        assert found / rows["view"].nunique() == pytest.approx(logged["pseudo_boxes"])
+        assert found > 0 or detector != "faster_rcnn"  # random weights of the others score next to nothing
+
+
 def train_tiny(
     file: Path,
     detector: str,
