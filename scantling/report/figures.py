@@ -95,13 +95,13 @@ def training(members: Sequence[Result], names: Sequence[str], styles: dict[str, 
         lines = [Line(name, [(x, min(v, y[1])) for x, v in c], styles[name]) for name, c in found.items() if c]
         svg = line_chart(lines, label=f"{title} over training steps", x=(0, last), y=y, marks=marks)
         figures.append(Figure(f"curve-{column.replace('/', '-')}", title, note, svg))
-    note = f"of hidden boxes, IoU {members[0].quality['iou_threshold']}"
+    note = f"IoU {members[0].quality['iou_threshold']}"
     for name in ("precision", "recall"):
         drawn = {n: learned.points([r for r in members if r.run.method == n], name) for n in names}
         lines = [Line(n, c, styles[n]) for n, c in drawn.items() if c]
         if lines:
-            title = f"{name} of the labels found"
-            svg = line_chart(lines, label=f"{title} over training steps", x=(0, last), y=(0, 1), marks=marks)
+            title, label = f"label {name}", f"{name} of the labels found over training steps"
+            svg = line_chart(lines, label=label, x=(0, last), y=(0, 1), marks=marks)
             figures.append(Figure(f"curve-found-{name}", title, note, svg))
     return figures
 
