@@ -33,6 +33,7 @@ PlainPath = Annotated[str, Field(pattern=r"^[\w./][\w./@+,=-]*$")]
 Names = Annotated[tuple[Name, ...], Field(min_length=1)]
 Numbers = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
 REPORTED = ("data", "split", "fold", "detector", "training", "method", "seed", "after")
+DRAW_NOTHING = ("full", "external")  # protocols of splits
 AXES = ("data", "detectors", "training", "folds", "seeds")
 OPTIONS = ("rounds", "round_start", "corrections", "teacher")
 NO_CORRECTIONS = "params/corrections/none.json"
@@ -102,6 +103,8 @@ def _add(table: dict[str, Any], axes: dict[str, Any], block: Block, study: Path)
     for folder, names in (("training", [training]), ("splits", block.splits), ("detectors", axes["detectors"])):
         for name in names:
             _content(folder, name, study)
+    for split in block.splits if len(set(axes["folds"])) > 1 else ():
+        _check_draws(split, study)
     for split, fold in itertools.product(block.splits, axes["folds"]):
         split_key = f"{data}-{split}-f{fold}"
         table["splits"].setdefault(split_key, {"data": data, "split": split, "fold": fold})
@@ -114,6 +117,18 @@ def _add(table: dict[str, Any], axes: dict[str, Any], block: Block, study: Path)
                 more = {"split": split, "fold": fold, "burn_in": burn_in, "module": module}
                 more["base"] = base_of(module)
                 _add_rounds(table, axes, {**start, **more}, stem, method, study)
+
+
+def _check_draws(split: str, study: Path) -> None:
+    """Several folds of a split that draws nothing would be the same one several times, and its interval nothing."""
+    asked = _content("splits", split, study)
+    protocol = asked.get("protocol")
+    first = protocol == "keep1" and asked.get("select", "first") == "first"
+    if protocol in DRAW_NOTHING or first:
+        raise ParamsError(
+            f"{study}: split `{split}` (protocol {protocol}) draws nothing, its folds are all the same; "
+            "write folds: [1] for it and repeat by `seeds`"
+        )
 
 
 def _burn_in(table: dict[str, Any], start: dict[str, Any], study: Path) -> str:

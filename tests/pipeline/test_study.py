@@ -235,6 +235,17 @@ def test_what_cannot_be_is_said_in_a_sentence(project: Path, changes: dict, sent
     assert "params/studies/s.yaml" in str(error.value) and sentence in str(error.value)
 
 
+@pytest.mark.parametrize("content", ["protocol: full", "protocol: external\nfile: a.json", "protocol: keep1"])
+def test_folds_of_a_split_that_draws_nothing_are_refused(project: Path, content: str) -> None:
+    Path("params/splits/few.yaml").write_text(content)
+    grid = [{"splits": ["few"], "methods": ["soft"]}]
+    with pytest.raises(ParamsError, match=r"s.yaml: split `few` \(protocol \w+\) draws nothing.* repeat by `seeds`"):
+        expand(grid=grid)
+    assert len(expand(grid=grid, folds=[1], seeds=[0, 1])["runs"]) == 2
+    Path("params/splits/few.yaml").write_text("protocol: keep1\nselect: random")
+    assert len(expand(grid=grid)["runs"]) == 2
+
+
 def test_generated_data_must_be_read_where_they_are_written(project: Path) -> None:
     Path("params/data/digits.yaml").write_text("root: data/digits")
     with pytest.raises(ParamsError, match="write root: data/generated/digits"):
