@@ -71,6 +71,7 @@ def write_models(folder: Path) -> None:
     import torch
 
     from scantling import checkpoint, detectors
+    from scantling.mining.record import Record
 
     values = detectors.DetectorParams.load(ROOT / "params/detectors/faster_rcnn_lite.yaml").resolved()
     values["input"] |= {"short_px": PX, "long_px": PX, "exact_px": [PX, PX]}
@@ -84,6 +85,7 @@ def write_models(folder: Path) -> None:
     (folder / "model").mkdir()
     for role in ("student", "teacher"):
         checkpoint.save_weights(folder / f"model/{role}.safetensors", detector, params, step=1, role=role)
+    Record().table().to_parquet(folder / "model/learned.parquet", index=False)
 
     def changed(file: str, name: str, **changes: object) -> None:
         content = yaml.safe_load((ROOT / f"params/{file}.yaml").read_text())

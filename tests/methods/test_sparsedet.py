@@ -19,7 +19,8 @@ CLASSES = ("a", "b")
 
 
 def method(**changes: object):
-    return methods.create(MethodParams.load(FILE).model_copy(update=changes), CLASSES, None)
+    published = {"mine_score": 0.8, "add_score": 0.9}
+    return methods.create(MethodParams.load(FILE).model_copy(update=published | changes), CLASSES, None)
 
 
 def boxes_at(*xs: float) -> torch.Tensor:
