@@ -62,7 +62,7 @@ def measure(
     used = sorted(stretch.unique())
     for k in used:
         views = stretch.index[stretch == k].to_numpy()
-        here = _of(in_views, views)
+        here = replace(in_views.between(views[0], views[-1]), images=views)  # views are numbered along the steps
         rows = found[found["image_id"].isin(views)]
         judged = judge(here, rows, rows["score"].to_numpy(), params.iou_threshold)
         tables.append(counting.at_once(tally(judged, here, len(index.classes)), index.classes))
@@ -107,9 +107,3 @@ def _in_views(truth: Truth, frames: pd.DataFrame) -> Truth:
         crowd=seen(truth.crowd)[0],
         image_labels=labels.assign(image_id=labels["view"])[truth.image_labels.columns],
     )
-
-
-def _of(truth: Truth, views: np.ndarray) -> Truth:
-    tables = ("hidden", "kept", "difficult", "crowd", "image_labels")
-    own = {name: getattr(truth, name) for name in tables}
-    return replace(truth, images=views, **{name: t[t["image_id"].isin(views)] for name, t in own.items()})
