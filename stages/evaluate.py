@@ -4,7 +4,8 @@ reads   index, split
         --pseudo            pseudo.parquet, held_out.parquet, summary.json
         --refined           refined.parquet
         --before            refined.parquet of the round before; the same as --refined: there was none
-        --model             student.safetensors, teacher.safetensors, and learned.parquet, boxes learned from
+        --model             student.safetensors, teacher.safetensors, and learned.parquet, boxes learned from;
+                            a burn-in, which has none, can be evaluated too
         --burn_in           teacher.safetensors of the burn-in, which the run's teacher is compared with
 writes  metrics.json        {"student": 12 COCO numbers, "teacher": the same, "pseudo": precision, recall,
                             "groups": AP of rare, common and frequent classes,

@@ -25,7 +25,9 @@ NUMBERS = ("precision", "recall", "count", "boxes_per_image", "mean_iou")
 
 
 def load(file: Path) -> pd.DataFrame:
-    """The table of a training; BadInput for any other."""
+    """The table of a training; BadInput for any other. Empty without a file: a burn-in learns from labels only."""
+    if not file.exists():
+        return pd.DataFrame(columns=COLUMNS)
     table = parquet.read(file)
     if missing := [name for name in COLUMNS if name not in table]:
         raise BadInput(f"{file}: has no column {missing[0]!r}; run retrain again")

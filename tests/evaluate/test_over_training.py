@@ -94,3 +94,7 @@ def test_a_table_of_something_else_is_refused(tmp_path) -> None:
         over_training.load(file)
     learned((1, 1, WHOLE, [])).to_parquet(file)
     assert len(over_training.load(file)) == 1
+
+
+def test_a_burn_in_has_no_such_table_and_can_be_evaluated(tmp_path) -> None:
+    assert measure(over_training.load(tmp_path / "learned.parquet")) is None
