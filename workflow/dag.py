@@ -21,7 +21,6 @@ from workflow import study
 STATE = Path(".pipeline")
 CACHE = STATE / "dag.json"
 FAILED = STATE / "failed"
-LOCK = STATE / "lock"
 BUSY = (
     "DVC is busy in this checkout: another run is in progress; wait for it or stop it "
     "(just killed: try again in a moment; none there at all: delete .dvc/tmp/rwlock)"
@@ -86,7 +85,7 @@ def sync() -> list[dict[str, Any]]:
     from dvc.exceptions import DvcException
 
     try:
-        _held.enter_context(alone.hold(LOCK, 0))
+        _held.enter_context(alone.hold(study.LOCK, 0))
     except alone.Busy as other:
         raise SystemExit(SNAKEMAKE.format(other)) from None
     try:

@@ -18,9 +18,11 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import Field, model_validator
 
+from scantling import alone
 from scantling.params import Params, ParamsError, check, read
 
 EXPERIMENTS = Path("params/experiments.yaml")
+LOCK = Path(".pipeline/lock")  # held by the Snakemake that is at work here
 HEADER = """\
 # Which stages there are: dvc.yaml makes one of each row. Generated, do not edit.
 # Change {study} instead, then run: python -m workflow.study {study}
@@ -296,12 +298,26 @@ def refresh() -> bool:
     return write(Path(current)) if current else False
 
 
+def choose(path: Path) -> bool:
+    """`write` for a person: not under a Snakemake at work, whose stages would no longer be in the table."""
+    try:
+        with alone.hold(LOCK, 0):
+            return write(path)
+    except alone.Busy as other:
+        if EXPERIMENTS.exists() and EXPERIMENTS.read_text() == text(path):
+            return False
+        raise ParamsError(
+            f"Snakemake ({other}) is at work in this checkout, and its stages are not all in {path}: "
+            "wait for it, stop it, or use another checkout"
+        ) from None
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("study", type=Path, help="params/studies/NAME.yaml")
     try:
         path = parser.parse_args().study
-        changed = write(path)
+        changed = choose(path)
     except ParamsError as error:
         sys.exit(f"study: {error}")
     runs = len(read(EXPERIMENTS)["runs"])

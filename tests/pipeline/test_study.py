@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -283,3 +285,17 @@ def test_main_needs_an_existing_study(project: Path, capsys: pytest.CaptureFixtu
     shutil.copy("params/studies/s.yaml", "params/studies/demo.yaml")
     with pytest.raises(ParamsError, match="did you mean params/studies/demo.yaml"):
         study.write(Path("params/studies/dmo.yaml"))
+
+
+def test_no_other_study_under_a_snakemake_at_work(project: Path) -> None:
+    study.write(Path("params/studies/s.yaml"))
+    Path("params/studies/other.yaml").write_text(STUDY.replace("name: s", "name: other").replace("[1, 2]", "[3]"))
+    hold = f"from scantling import alone\nwith alone.hold({study.LOCK!r}, 0): print(1, flush=True); input()"
+    code = f"from pathlib import Path, PosixPath\nimport sys\nsys.path.insert(0, {str(ROOT)!r})\n{hold}"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as snakemake:
+        assert snakemake.stdout is not None and snakemake.stdout.readline() == b"1\n"
+        with pytest.raises(ParamsError, match=f"Snakemake .process {snakemake.pid} .* is at work .* other.yaml: wait"):
+            study.choose(Path("params/studies/other.yaml"))
+        assert not study.choose(Path("params/studies/s.yaml")), "the study that it is at work on"
+        snakemake.communicate(b"\n")
+    assert study.choose(Path("params/studies/other.yaml"))
