@@ -294,7 +294,7 @@ def test_no_other_study_under_a_snakemake_at_work(project: Path) -> None:
     code = f"from pathlib import Path, PosixPath\nimport sys\nsys.path.insert(0, {str(ROOT)!r})\n{hold}"
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as snakemake:
         assert snakemake.stdout is not None and snakemake.stdout.readline() == b"1\n"
-        with pytest.raises(ParamsError, match=f"Snakemake .process {snakemake.pid} .* is at work .* other.yaml: wait"):
+        with pytest.raises(ParamsError, match=f"Snakemake .process {snakemake.pid} .* is at work .*other.yaml: wait"):
             study.choose(Path("params/studies/other.yaml"))
         assert not study.choose(Path("params/studies/s.yaml")), "the study that it is at work on"
         snakemake.communicate(b"\n")
