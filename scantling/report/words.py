@@ -78,6 +78,6 @@ def verdict(method: dict[str, Any], baseline: str | None) -> tuple[str, str]:
     else:
         kind = side(gain)
         about = f"{n} pairs of runs, 95{THIN}% interval {signed(gain['low'])} to {signed(gain['high'])}"
-        support = f"{about}, which includes no difference at all" if open_(gain) else about
+        support = f"{about}, which includes zero" if open_(gain) else about
     steps = "" if method["equal_steps"] else " The steps are not equal, so part of this may be longer training."
     return kind, f"{method['method']} against {baseline}: {mean} AP ({support}).{steps}"

@@ -43,7 +43,7 @@ def test_width():
     [
         (gain(0.03, 0.01, 0.05, 3, "t95"), "up", "+3.0 AP (3 pairs of runs, 95\u2009% interval +1.0 to +5.0)"),
         (gain(-0.03, -0.05, -0.01, 3, "t95"), "down", "−3.0 AP"),
-        (gain(0.03, -0.01, 0.07, 3, "t95"), "open", "which includes no difference at all"),
+        (gain(0.03, -0.01, 0.07, 3, "t95"), "open", "which includes zero"),
         (gain(0.03, 0.02, 0.04, 2, "range"), "open", "two pairs of runs: +2.0 and +4.0"),
         (gain(0.03, 0.03, 0.03, 1, "one"), "open", "nothing is known of the spread"),
         (None, "open", "has no supervised run"),
