@@ -30,6 +30,8 @@ class GuardParams(Params):
     window_steps: int = Field(100, gt=0, description="steps between two looks at the mean of these steps; ours")
     too_few: float = Field(0.01, ge=0, description="pseudo boxes an image; below it nothing passes; ours")
     too_many: float = Field(3.0, gt=0, description="times the boxes of a labeled image; above it too much passes; ours")
+    too_wrong: float = Field(0.6, ge=0, le=1, description="share of right labels, as val tells; warned of below; ours")
+    enough: int = Field(20, gt=0, description="boxes on val that such an expectation needs; ours")
 
 
 class Scores:

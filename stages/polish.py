@@ -1,19 +1,21 @@
 """Decide which pseudo label a method would learn from, and how: a table a person can look at.
 
-reads   --index                images.parquet, data.json
+reads   --index                images.parquet, data.json, val_boxes.parquet
         --split                split.parquet
         --teacher              teacher.safetensors of the model that made the pseudo labels
-        --pseudo               pseudo.parquet
+        --pseudo               pseudo.parquet; held_out.parquet and summary.json, if they are there
         --corrections          COCO file of images labeled by hand since; they win over the machine's labels
 writes  refined.parquet        the same rows with source, refined label, score and box, weight and the flags
                                for_objectness, for_class, for_box, ignore
         polishing.safetensors  networks that the method trained on the teacher's features; mostly none
-        aids.json              what else the method derives from them; `guard`: whether too few or too many pass
+        aids.json              what else the method derives from them; `guard`: whether too few or too many pass;
+                               `expected`: how many of those that pass are right, as `val` tells
 A method with such networks looks at images through the teacher, and a killed run of it goes on where it was; the other
 methods take seconds.
 """
 
 import json
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,11 +28,14 @@ from scantling import polish as networks
 from scantling.augment.views import ViewParams
 from scantling.data import corrections as corrected
 from scantling.data import index as tables
+from scantling.data import parquet
 from scantling.data import split as splits
 from scantling.data.loader import Pool
 from scantling.distributed import is_first
+from scantling.evaluate import expected as expected_labels
 from scantling.methods import supervised
 from scantling.mining import label_limits
+from scantling.pseudo_files import load_held_out
 from scantling.stage import device, digest, run
 
 
@@ -78,8 +83,28 @@ def polish(
             aids["guard"] = finding.facts()
             if finding.verdict != "fine":
                 log.warn(finding.sentence("in the table", maker.threshold))
+        expected = None if mines else _expected(data, index, pseudo, refined, method.guards)
+        if expected is not None:
+            aids["expected"] = expected.facts()
+            if expected.verdict != "fine":
+                log.warn(expected.sentence(maker.threshold))
     aids = {"method": method.method, "corrected_images": by_hand["image_id"].nunique(), **aids, **facts}
     (out / "aids.json").write_text(json.dumps(aids, indent=1))
+
+
+def _expected(
+    data: tables.Index, index: Path, pseudo: Path, refined: pd.DataFrame, limits: guards.GuardParams
+) -> expected_labels.Expected | None:
+    """Labels that miss boxes are no measure of what is right, so this is for methods that take them as complete."""
+    looked_at = load_held_out(pseudo)
+    if looked_at is None:
+        return None
+    subset, found = looked_at
+    if subset != tables.VAL:  # the truth of others is for the end
+        return None
+    used = refined.loc[refined["for_class"] & (refined["source"] != "corrected"), "score"].to_numpy()
+    known = replace(data, boxes=parquet.read(index / "val_boxes.parquet"))
+    return expected_labels.measure(known, subset, found, used, too_wrong=limits.too_wrong, enough=limits.enough)
 
 
 def _networks(

@@ -4,6 +4,7 @@ reads   --data  params/data/NAME.yaml and the annotation files and images it nam
 writes  images.parquet  one row per image: id, subset, file name, size
         boxes.parquet   one row per box: id, image, label 0..C-1, corners in pixels, area, crowd, difficult
         image_labels.parquet  classes known to be absent from an image, or not boxed completely (LVIS)
+        val_boxes.parquet  the boxes of subset `val`, which a method may see before it trains, where all are labeled
         data.json       classes, source, counts, problems found and what was done about them
         check.html      the same to look at, with a few images drawn; of a refused data set logs/prepare@NAME.html
 """

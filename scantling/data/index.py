@@ -6,6 +6,7 @@ boxes.parquet   box_id int64, image_id int64, label int32 (0..C-1), x1 y1 x2 y2 
                 area float32 (as published, else w*h), crowd bool, difficult bool
 image_labels.parquet  image_id int64, label int32, kind str: what is known of a class in a whole image (LVIS):
                 `negative` it is verified absent, `not_exhaustive` not every object of it has a box
+val_boxes.parquet  rows of boxes.parquet, of completely labeled images of subset `val`
 data.json       name, root, classes, category_ids, source, counts, problems
 """
 
@@ -45,6 +46,7 @@ BOX_COLUMNS = {
 }
 IMAGE_LABEL_COLUMNS = {"image_id": "int64", "label": "int32", "kind": "str"}
 XYXY = ["x1", "y1", "x2", "y2"]
+VAL = "val"  # the subset on which settings are chosen; its boxes are no secret before `evaluate`
 OUTSIDE = r"^[/\\]|^[A-Za-z]:|(?:^|[/\\])\.\.(?:[/\\]|$)|\x00"  # names that would leave the folder of the images
 
 
@@ -96,12 +98,13 @@ def _refuse_overflow(values: pd.Series, kind: str) -> None:
 
 
 def save(index: Index, folder: Path) -> None:
-    """Write the four files into `folder`."""
+    """Write the five files into `folder`."""
     assert index.boxes is not None, "an index without its boxes is only for reading"
     labels = [] if index.image_labels is None else index.image_labels
     _write(table(index.images, IMAGE_COLUMNS), folder / "images.parquet")
     _write(table(index.boxes, BOX_COLUMNS), folder / "boxes.parquet")
     _write(table(labels, IMAGE_LABEL_COLUMNS), folder / "image_labels.parquet")
+    _write(_of_val(index), folder / "val_boxes.parquet")
     facts = {
         **index.facts,
         "name": index.name,
@@ -110,6 +113,15 @@ def save(index: Index, folder: Path) -> None:
         "category_ids": list(index.category_ids),
     }
     (folder / "data.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
+
+
+def _of_val(index: Index) -> pd.DataFrame:
+    """Boxes of completely labeled images of VAL: in others a box without a label may be right all the same."""
+    assert index.boxes is not None
+    ids = index.images.loc[index.images["subset"] == VAL, "image_id"]
+    if index.image_labels is not None:
+        ids = ids[~ids.isin(index.image_labels["image_id"])]
+    return table(index.boxes[index.boxes["image_id"].isin(ids)], BOX_COLUMNS)
 
 
 def _write(rows: pd.DataFrame, file: Path) -> None:

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from scantling.data import index as indices
-from scantling.data.index import BOX_COLUMNS, IMAGE_COLUMNS, Index, table
+from scantling.data.index import BOX_COLUMNS, IMAGE_COLUMNS, IMAGE_LABEL_COLUMNS, Index, table
 from scantling.stage import BadInput
 
 
@@ -39,6 +39,18 @@ def test_without_the_truth_the_boxes_stay_closed(tmp_path: Path) -> None:
     indices.save(Index("a", Path("."), (), (), frame, boxes, {}), tmp_path)
     (tmp_path / "boxes.parquet").unlink()
     assert indices.load(tmp_path, truth=False).boxes is None
+
+
+def test_val_boxes_are_those_of_completely_labeled_images_of_val(tmp_path: Path) -> None:
+    subsets = {1: "val", 2: "val", 3: "train", 4: "test"}
+    plain = {"file_name": "a", "width": 4, "height": 3, "bytes": 1, "mtime_ns": 0}
+    frame = table([plain | {"image_id": i, "subset": s} for i, s in subsets.items()], IMAGE_COLUMNS)
+    boxes = table([dict.fromkeys(BOX_COLUMNS, 0) | {"image_id": i} for i in (3, 1, 4, 2, 1)], BOX_COLUMNS)
+    labels = table([{"image_id": 2, "label": 0, "kind": "negative"}], IMAGE_LABEL_COLUMNS)
+    for known, ids in ((None, [1, 2, 1]), (labels, [1, 1])):
+        made = Index("a", Path("."), ("nut",), (1,), frame, boxes, {}, image_labels=known)
+        indices.save(made, tmp_path)
+        assert pd.read_parquet(tmp_path / "val_boxes.parquet")["image_id"].tolist() == ids
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,7 @@ def test_generate_prepare_split(generated: Path, monkeypatch: pytest.MonkeyPatch
         "images.parquet",
         "boxes.parquet",
         "image_labels.parquet",
+        "val_boxes.parquet",
         "data.json",
         "check.html",
         "provenance.json",
@@ -153,6 +154,6 @@ def test_a_kill_leaves_the_old_index_the_new_one_or_none(coco_set: Callable[...,
     assert done.returncode == 0, done.stderr
     seen = [json.loads(line.removeprefix("SEEN ")) for line in done.stdout.splitlines() if line.startswith("SEEN ")]
     (first, whole), last = seen[0], seen[-1]
-    assert first == 0 and len(whole) == 6 and last == [0, whole]
+    assert first == 0 and len(whole) == 7 and last == [0, whole]
     assert {status for status, _ in seen[1:-1]} == {-signal.SIGKILL} and len(seen) > 10
     assert [] in [there for _, there in seen] and all(there in ([], whole) for _, there in seen)
