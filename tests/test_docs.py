@@ -23,7 +23,7 @@ VIEWS = (
 # of docs/review.md the test runs what it finds there, line by line
 REVIEW = re.compile(r"^ {4}(python -m scantling\.(?:review|export|corrections) .*)$", re.M)
 PREPARE = "python stages/prepare.py --data params/data/mine.yaml --out results/prepare/mine"
-MODEL = "results/retrain/own_data-full-f1-faster_rcnn_lite_192-tens-soft_teacher-s0/teacher.safetensors"
+MODEL = "results/retrain/own_data-full-f1-faster_rcnn_lite_192-tens-soft_teacher_two_views-s0/teacher.safetensors"
 
 # command -> the test that runs it (or, for the environment itself, what makes every test possible)
 RUN_BY = {
