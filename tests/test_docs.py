@@ -181,7 +181,8 @@ def test_own_data_as_the_docs_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert study.write(Path("params/studies/mine.yaml"))
     table = yaml.safe_load(Path("params/experiments.yaml").read_text())
     assert set(table["runs"]) == {
-        f"mine-full-f1-faster_rcnn_lite_192-tens-{m}-s0" for m in ("supervised", "soft_teacher")
+        f"mine-full-f1-faster_rcnn_lite_192-tens-{m}-s0"
+        for m in ("supervised", "supervised_two_views", "soft_teacher_two_views")
     }
     words = [sys.executable, str(ROOT / PREPARE.split()[1]), *PREPARE.split()[2:]]
     done = subprocess.run(words, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
