@@ -186,7 +186,8 @@ def of_table(
     if not wanted:
         return None
     scores = pseudo.loc[pseudo["image_id"].isin(wanted), "score"].to_numpy(np.float32)
-    used = int((refined["image_id"].isin(wanted) & refined["for_class"]).sum())
+    passes = refined["for_class"] | refined["for_objectness"]  # a method may learn places alone
+    used = int((refined["image_id"].isin(wanted) & passes).sum())
     density = int((labeled["box_id"] >= 0).sum()) / max(labeled["image_id"].nunique(), 1)
     counts = np.histogram(scores, BINS, (0.0, 1.0))[0]
     complete = not mines_labeled

@@ -84,7 +84,8 @@ def test_of_many_bad_windows_few_are_told_and_the_last_step_is_looked_at() -> No
 
 
 def table(scores: list[float], used: list[bool]) -> pd.DataFrame:
-    return pd.DataFrame({"image_id": 1, "score": scores, "for_class": used, "source": "teacher"})
+    flags = {"for_class": used, "for_objectness": used}
+    return pd.DataFrame({"image_id": 1, "score": scores, **flags, "source": "teacher"})
 
 
 def test_labels_that_miss_boxes_tell_by_their_scores_and_not_by_their_number() -> None:
@@ -92,7 +93,7 @@ def test_labels_that_miss_boxes_tell_by_their_scores_and_not_by_their_number() -
     found = pd.DataFrame({"image_id": 1, "label": 0, "score": [0.6, 0.4, 0.9], **corners})
     kept = pd.DataFrame({"image_id": [1, 1, 2], "label": 0, "box_id": [0, 1, 2], "labeled": True})
     kept = kept.assign(x1=[0.0, 52.0, 0.0], y1=0.0, x2=[20.0, 70.0, 20.0], y2=20.0)
-    refined = found.assign(for_class=False, source="teacher")
+    refined = found.assign(for_class=False, for_objectness=False, source="teacher")
     half = label_limits.half_of(found, kept)
     told = guards.of_table(found, refined, kept, PARAMS, mines_labeled=True, on_labels=half)
     assert told is not None and told.verdict == "nothing"
@@ -109,6 +110,9 @@ def test_a_whole_table_is_judged_by_its_unlabeled_images() -> None:
     found = guards.of_table(refined, refined, split, PARAMS, mines_labeled=False)
     assert found is not None and found.verdict == "nothing" and found.labeled == 2
     assert found.suggested == pytest.approx(0.3) and found.facts()["suggested_score"] == pytest.approx(0.3)
+    places = refined.assign(for_objectness=True)  # learned from, though no class is
+    passed = guards.of_table(refined, places, split, PARAMS, mines_labeled=False)
+    assert passed is not None and passed.verdict == "fine" and passed.boxes == 2
     corrected = refined.assign(source="corrected")
     alone = guards.of_table(refined, corrected, split[split["image_id"] < 2], PARAMS, mines_labeled=False)
     assert alone is None  # a person has labeled the only image

@@ -110,7 +110,7 @@ class Method(supervised.Method):
         unlabeled = self.view_losses(student, strong, targets, "unlabeled", batch.step, background_weight=weigh)
         losses |= {f"unlabeled/{name}": self.params.unlabeled_weight * loss for name, loss in unlabeled.items()}
         count = max(len(targets), 1)
-        logged["pseudo_boxes"] = sum(int(t.for_class.sum()) for t in targets) / count
+        logged["pseudo_boxes"] = sum(int((t.for_class | t.for_objectness).sum()) for t in targets) / count
         logged["pseudo_boxes_for_box"] = sum(int(t.for_box.sum()) for t in targets) / count
         return losses, logged
 
