@@ -162,7 +162,7 @@ def test_density_where_it_cannot_be_counted(changes, message):
 
 def test_places_teach_objectness_and_boxes_and_no_class() -> None:
     params = MethodParams.load(toy.ROOT / "params/methods/soft_teacher_places.yaml")
-    flags = methods.create(params, ("a", "b"), None)._flags(candidates([1.0, 0.8, 0.6], [0.01] * 3))
-    assert flags["for_objectness"].tolist() == [True, True, False]
-    assert flags["for_box"].tolist() == [True, True, True]
-    assert not flags["for_class"].any() and flags["ignore"].all(), "of no class, and no background either"
+    flags = methods.create(params, ("a", "b"), None)._flags(candidates([1.0, 0.8, 0.6, 0.9], [0.01] * 4))
+    assert flags["for_objectness"].tolist() == [True, True, False, False]  # the fourth has no area
+    assert flags["for_box"].tolist() == [True, True, True, False]
+    assert not flags["for_class"].any() and flags["ignore"][:3].all(), "of no class, and no background either"
