@@ -117,11 +117,11 @@ def save(index: Index, folder: Path) -> None:
 
 def _of_val(index: Index) -> pd.DataFrame:
     """Boxes of completely labeled images of VAL: in others a box without a label may be right all the same."""
-    assert index.boxes is not None
+    boxes = table([] if index.boxes is None else index.boxes, BOX_COLUMNS)
     ids = index.images.loc[index.images["subset"] == VAL, "image_id"]
     if index.image_labels is not None:
         ids = ids[~ids.isin(index.image_labels["image_id"])]
-    return table(index.boxes[index.boxes["image_id"].isin(ids)], BOX_COLUMNS)
+    return boxes[boxes["image_id"].isin(ids)]
 
 
 def _write(rows: pd.DataFrame, file: Path) -> None:
