@@ -69,6 +69,7 @@ def evaluate(
         data=index / "data.json",
         subset=params.subset,
         settings=settings,
+        out=out.name,  # two runs may end with the same weights, at the same time
         **weights,
     )
     parts = {}

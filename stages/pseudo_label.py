@@ -29,6 +29,7 @@ def pseudo_label(index: Path, split: Path, teacher: Path, params: pseudo.PseudoL
         split=split / "split.parquet",
         teacher=teacher / "teacher.safetensors",
         params=params,
+        out=out.name,  # as in evaluate
     )
     size, at = header["detector"].input, device()
     found = predict.pseudo_parts(detector, wanted, data.root, input=size, params=params, device=at, keep=keep / "split")
