@@ -35,7 +35,7 @@ class Expected:
         return (
             f"labels as sure as those in the table: {self.precision:.0%} right on `{self.subset}` ({self.boxes} boxes, "
             f"{self.images} images). Students of such labels were worse than without them (docs/results/cards.md): "
-            f"train burn_in longer, raise `{threshold}`, label more images, or take `supervised_two_views`"
+            f"train burn_in longer, raise `{threshold}`, label more, or learn places alone (`soft_teacher_places`)"
         )
 
     def facts(self) -> dict[str, Any]:
