@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from scantling import distributed
+from scantling import distributed, log
 from scantling.params import Params
 from scantling.stage import device, digest
 
@@ -22,7 +25,8 @@ def folder(stage: str, **decides: Any) -> Path:
 
     That is the parameters, the input files (their content), the code, and of the machine what changes the bits: torch,
     the kind of device, the number of threads. Not the number of processes: the result is the same up to rounding, and
-    a cluster may give back fewer of them.
+    a cluster may give back fewer of them. A stage passes the name of its output as well: two of its runs can have the
+    same inputs (a copied parameter file, models that are equal to the last bit), and run at the same time.
     """
     seen = hashlib.sha256()
     decides |= {
@@ -42,6 +46,25 @@ def folder(stage: str, **decides: Any) -> Path:
         if not {"report", "evaluate", "review", "export", "label"} & set(file.parts):  # they change no training
             seen.update(file.read_bytes())
     return ROOT / stage / seen.hexdigest()[:16]
+
+
+@contextlib.contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Let one run at a time into a folder that several share on purpose; the next one finds what it has left there.
+
+    A run that is killed lets go of it. Processes of one run enter together.
+    """
+    with contextlib.ExitStack() as held:
+        if distributed.is_first():
+            path.mkdir(parents=True, exist_ok=True)
+            lock = held.enter_context((path / "lock").open("w"))
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                log.line(f"another run is making {path}, which this one needs as well: waiting for it")
+                fcntl.flock(lock, fcntl.LOCK_EX)
+        distributed.barrier()
+        yield
 
 
 def finished(path: Path) -> None:

@@ -35,6 +35,7 @@ def burn_in(
     backbone = Path(str(detector.backbone.weights))  # or `package`, which the pins decide
     keep = work.folder(
         "burn_in",
+        out=out.name,
         backbone=backbone if backbone.is_file() else None,
         images=index / "images.parquet",
         data=index / "data.json",

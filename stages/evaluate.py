@@ -65,11 +65,11 @@ def evaluate(
         looked_at[facts.BURN_IN] = below.some(images, params.burn_in_images)
     keep = work.folder(
         "evaluate",
+        out=out.name,
         images=index / "images.parquet",
         data=index / "data.json",
         subset=params.subset,
         settings=settings,
-        out=out.name,  # two runs may end with the same weights, at the same time
         **weights,
     )
     parts = {}

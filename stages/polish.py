@@ -67,6 +67,7 @@ def polish(
             "corrections": corrections,
             "views": views,
             "seed": seed,
+            "out": out.name,
         }
         found, trained, facts = _networks(maker, data, known, found, labels, weights, views, seed, decides)
     if not is_first():  # the others have trained and asked the networks with it
@@ -121,17 +122,20 @@ def _networks(
     """The pseudo labels as the networks correct them, the networks, and how well they did at the end of training."""
     detector, header = checkpoint.load_weights(weights, classes=data.classes)
     taught, training = maker.taught()
-    trained, facts = networks.networks_of(
-        taught,
-        detector,
-        Pool.of(data.root, data.images, known, keep_empty=maker.keep_empty_images),
-        views,
-        training,
-        seed=seed + 2,  # other draws than burn-in's and retrain's
-        device=device(),
-        keep=work.folder("polish", **(decides | {"pseudo": None, "taught": taught.decides(), "training": training})),
-        made_by=digest(weights),
-    )
+    # neither the labels nor who asks decide what the networks learn: polish of other thresholds or methods finds them
+    shared = decides | {"pseudo": None, "out": None, "taught": taught.decides(), "training": training}
+    with work.alone(keep := work.folder("polish", **shared)):
+        trained, facts = networks.networks_of(
+            taught,
+            detector,
+            Pool.of(data.root, data.images, known, keep_empty=maker.keep_empty_images),
+            views,
+            training,
+            seed=seed + 2,  # other draws than burn-in's and retrain's
+            device=device(),
+            keep=keep,
+            made_by=digest(weights),
+        )
     keep = work.folder("polish", **(decides | {"method": maker.params}))
     refined = networks.refined(
         partial(maker.improve, trained.to(device())),

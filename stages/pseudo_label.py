@@ -24,12 +24,12 @@ def pseudo_label(index: Path, split: Path, teacher: Path, params: pseudo.PseudoL
     detector, header = checkpoint.load_weights(teacher / "teacher.safetensors", classes=data.classes)
     keep = work.folder(
         "pseudo_label",
+        out=out.name,
         images=index / "images.parquet",
         data=index / "data.json",
         split=split / "split.parquet",
         teacher=teacher / "teacher.safetensors",
         params=params,
-        out=out.name,  # as in evaluate
     )
     size, at = header["detector"].input, device()
     found = predict.pseudo_parts(detector, wanted, data.root, input=size, params=params, device=at, keep=keep / "split")

@@ -45,6 +45,7 @@ def retrain(
     data = tables.load(index, truth=False)
     keep = work.folder(
         "retrain",
+        out=out.name,
         images=index / "images.parquet",
         data=index / "data.json",
         split=split / "split.parquet",

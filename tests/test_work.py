@@ -1,6 +1,9 @@
 """A state of other parameters, inputs or threads is never picked up."""
 
+import subprocess
+import sys
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -42,3 +45,34 @@ def test_a_finished_stage_leaves_nothing(tmp_path: Path) -> None:
     work.finished(tmp_path / "w")
     work.finished(tmp_path / "w")
     assert not (tmp_path / "w").exists()
+
+
+def test_runs_that_share_a_folder_wait_for_each_other(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    where, entered = tmp_path / "shared", []
+
+    def other() -> None:
+        with work.alone(where):
+            entered.append((where / "made").is_file())
+
+    second = Thread(target=other)
+    with work.alone(where):
+        second.start()
+        second.join(0.2)
+        assert not entered, "the second one did not wait"
+        (where / "made").touch()
+    second.join(10)
+    assert entered == [True]
+    assert "waiting for it" in "".join(capfd.readouterr())
+
+
+def test_a_killed_run_lets_go_of_a_shared_folder(tmp_path: Path) -> None:
+    holds = (
+        "import sys, time; from pathlib import Path; from scantling import work\n"
+        "with work.alone(Path(sys.argv[1])): print('in', flush=True); time.sleep(60)"
+    )
+    first = subprocess.Popen([sys.executable, "-c", holds, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert first.stdout is not None and first.stdout.readline() == "in\n"
+    first.kill()
+    first.wait()
+    with work.alone(tmp_path):
+        pass
