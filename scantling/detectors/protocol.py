@@ -81,6 +81,11 @@ class Detector(Protocol):
         best first. Single-stage: the best class counts, NMS over all classes."""
         ...
 
-    def pooled(self, features: list[Tensor], boxes: Sequence[Tensor], cells: int) -> Tensor:
-        """(N, channels, cells, cells) float32 features of given boxes (N_i, 4), image after image."""
+    def pooled(
+        self, features: list[Tensor], boxes: Sequence[Tensor], sizes: Sequence[tuple[int, int]], cells: int
+    ) -> Tensor:
+        """(N, channels, cells, cells) float32 features of given boxes (N_i, 4), image after image.
+
+        The padding around an image changes nothing, of boxes that reach beyond it neither.
+        """
         ...

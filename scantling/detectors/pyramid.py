@@ -13,7 +13,7 @@ from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 from scantling.detectors.backbone import Trunk, build_backbone
-from scantling.detectors.padding import is_ragged, valid_cells
+from scantling.detectors.padding import hold_edge, is_ragged, valid_cells
 from scantling.detectors.pointwise import conv1x1
 from scantling.detectors.pooling import pool
 from scantling.detectors.settings import AnchorParams, DetectorParams, DetectParams, NeckParams
@@ -95,12 +95,17 @@ class PyramidDetector(nn.Module):
     ) -> list[Detections]:
         raise NotImplementedError
 
-    def pooled(self, features: list[Tensor], boxes: Sequence[Tensor], cells: int) -> Tensor:
+    def pooled(
+        self, features: list[Tensor], boxes: Sequence[Tensor], sizes: Sequence[tuple[int, int]], cells: int
+    ) -> Tensor:
         """See the protocol. A box is pooled from one of the backbone's levels, by its size as in Lin 2017, eq. 1."""
         strides = self.backbone.strides
         given = [b.float().reshape(-1, 4) for b in boxes]
         rule = {"sampling_ratio": 0, "aligned": True, "level_size": 14.0 * strides[0]}
-        return pool(features[: len(strides)], given, strides, cells=cells, **rule)
+        # two cells around every image, whether the batch has them or not: boxes beyond it see its border, then zeros
+        levels = [F.pad(f, (0, 2, 0, 2)) for f in features[: len(strides)]]
+        levels = [hold_edge(f, valid_cells(f, sizes, s)) for f, s in zip(levels, strides, strict=True)]
+        return pool(levels, given, strides, cells=cells, **rule)
 
     def valid_anchors(self, masks: Sequence[Tensor] | None) -> Tensor | None:
         """(B, R) bool: anchors in cells that hold a part of their image (`padding.inside`); None if all do."""

@@ -25,6 +25,8 @@ from scantling.mining.class_thresholds import ClassThresholds
 from scantling.mining.gradient_balance import GradientBalance
 from scantling.target import Batch, Target
 
+Seen = tuple[list[int], list[float]]  # classes, and margins over their thresholds
+
 
 class Params(soft_teacher.Params):
     method: Literal["ci_ssod"] = "ci_ssod"  # type: ignore[assignment]
@@ -47,7 +49,8 @@ class Method(soft_teacher.Method):
     def __init__(self, params: Params, classes: tuple[str, ...], refined: pd.DataFrame | None):
         super().__init__(params, classes, refined)
         self.params: Params = params  # type: ignore[assignment]
-        self.seen: dict[int, tuple[list[int], list[float]]] = {}  # unlabeled image -> classes, margins of its boxes
+        self.seen: dict[int, Seen] = {}  # unlabeled image -> classes and margins of its boxes, when last visited
+        self.visited: dict[int, Seen] = {}  # the same since all processes last put theirs together, of this one alone
         self.redraw_every = params.resample_every_steps if params.resample else None
 
     def modules(self, student: nn.Module) -> dict[str, nn.Module]:
@@ -102,8 +105,13 @@ class Method(soft_teacher.Method):
             for image_id, one in zip(weak.image_ids, candidates, strict=True):
                 found = [t.cpu().numpy() for t in (one.boxes, one.labels, one.scores)]
                 rows, margin = repeat_factors.margins(*found, self.class_threshold.numpy())
-                self.seen[image_id] = found[1][rows].tolist(), margin.tolist()
+                self.visited[image_id] = found[1][rows].tolist(), margin.tolist()
         return candidates
+
+    def _pool(self) -> None:
+        """Put the visits of all processes into the common pool, over what earlier visits found (section 4.1)."""
+        self.seen |= distributed.joined(self.visited)
+        self.visited = {}
 
     def _class_weights(self) -> Tensor | None:
         """Foreground weights once they are known, for the gradient-based thresholds."""
@@ -126,7 +134,7 @@ class Method(soft_teacher.Method):
 
     def drawn(self, pool: Pool, step: int, total_steps: int) -> tuple[list[int], list[int]]:
         """Ids of the labeled and unlabeled images, repeated by rarity; asked at the start and each `redraw_every`."""
-        self.seen = distributed.joined(self.seen)
+        self._pool()
         rarity = repeat_factors.rarity_at(step, total_steps, self.params.rarity)
         labels = [pool.truth(i)[1].tolist() for i in pool.labeled]
         factors = self._repeats(labels, pool.unlabeled, rarity)
@@ -148,7 +156,7 @@ class Method(soft_teacher.Method):
 
     def aids(self, pool: Pool, total_steps: int) -> dict[str, Any]:
         """The state at the end: thresholds, class weights and gradients, how often each image would be drawn next."""
-        self.seen = distributed.joined(self.seen)
+        self._pool()
         labels = [pool.truth(i)[1].tolist() for i in pool.labeled]
         found = self._readable(pool.labeled, labels, pool.unlabeled)
         running = self.networks["thresholds"]
@@ -206,7 +214,7 @@ class Method(soft_teacher.Method):
         return refined, aids | self._readable(labeled, known, sorted(int(i) for i in bare.unique()))
 
     def state_dict(self) -> dict[str, Any]:
-        self.seen = distributed.joined(self.seen)
+        self._pool()
         ids = sorted(self.seen)
         pooled = {"ids": ids, "classes": [self.seen[i][0] for i in ids], "margins": [self.seen[i][1] for i in ids]}
         return {"pool": pooled, "class_threshold": self.class_threshold}

@@ -115,7 +115,7 @@ class Method(supervised.Method):
         if not batch.unlabeled:
             return losses, logged
         weak, strong = batch.unlabeled["weak"], batch.unlabeled["strong"]
-        ask = None
+        features: list[Tensor] = []
         if teacher is None:
             targets, candidates = self._read(strong), found.read(self.known, strong)
             self.scores.add(torch.cat([c.scores for c in candidates]), len(candidates))
@@ -124,12 +124,10 @@ class Method(supervised.Method):
                 features = teacher.features(weak.images, weak.sizes)
             move = strong.matrices @ torch.linalg.inv(weak.matrices)
             targets, candidates = self._targets(teacher, features, weak, strong, move)
-            if self.params.background == "live" and teacher.has_background:
-                ask = background.asked(teacher, features, weak, move)
         self.record.see(strong, targets)
-        if self.params.background == "cached":
-            ask = background.guessed(candidates, self.params.background_iou)
-        unlabeled = self.view_losses(student, strong, targets, "unlabeled", batch.step, background_weight=ask)
+        p = self.params
+        weigh = background.reliability(p.background, teacher, features, weak, strong, candidates, p.background_iou)
+        unlabeled = self.view_losses(student, strong, targets, "unlabeled", batch.step, background_weight=weigh)
         losses |= {f"unlabeled/{name}": self.params.unlabeled_weight * loss for name, loss in unlabeled.items()}
         count = max(len(targets), 1)
         logged["pseudo_boxes"] = sum(int(t.for_class.sum()) for t in targets) / count
@@ -172,6 +170,12 @@ class Method(supervised.Method):
         facts = {n: float(distributed.mean(torch.tensor(value, device=device))) for n, value in self.lately.items()}
         polisher.warn_if_worse(facts)
         return {name: round(value, 6) for name, value in facts.items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"lately": dict(self.lately)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.lately = dict(state["lately"])
 
     @torch.no_grad()
     def _targets(

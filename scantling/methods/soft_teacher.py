@@ -100,13 +100,8 @@ class Method(supervised.Method):
         moved = [c.moved(m, s) for c, m, s in zip(candidates, weak_to_strong, strong.sizes, strict=True)]
         targets = [self._target(c, t.seed) for c, t in zip(moved, strong.targets, strict=True)]
         self.record.see(strong, targets)
-
-        weigh = None if self.params.background == "off" else background.guessed(moved, self.params.background_iou)
-        if self.params.background == "live" and teacher is not None:
-            if teacher.has_background:
-                weigh = background.asked(teacher, weak_features, weak, weak_to_strong)
-            elif background.share_places(weak, strong):
-                weigh = background.read_off(teacher, weak_features, weak)
+        p = self.params
+        weigh = background.reliability(p.background, teacher, weak_features, weak, strong, moved, p.background_iou)
         unlabeled = self.view_losses(student, strong, targets, "unlabeled", batch.step, background_weight=weigh)
         losses |= {f"unlabeled/{name}": self.params.unlabeled_weight * loss for name, loss in unlabeled.items()}
         count = max(len(targets), 1)

@@ -224,7 +224,7 @@ class Method(supervised.Method):
             of_view = features["weak" if view is weak else "strong"]
             for name, loss in student.losses(of_view, targets, sizes).items():
                 losses[name] = losses.get(name, 0.0) + 0.5 * loss
-        pooled = [student.pooled(features[view], regions, 7).mean((2, 3)) for view in ("weak", "strong")]
+        pooled = [student.pooled(features[view], regions, sizes, 7).mean((2, 3)) for view in ("weak", "strong")]
         losses["agreement"] = self._agreement(*pooled)
         count = max(len(regions), 1)
         return losses, {"mined_regions": sum(map(len, regions)) / count, "pseudo_boxes": added / count}

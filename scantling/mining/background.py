@@ -13,6 +13,31 @@ from scantling.detectors.protocol import BackgroundWeight
 from scantling.target import Batch
 
 
+def reliability(
+    mode: str,
+    teacher: nn.Module | None,
+    features: list[Tensor],
+    weak: Batch,
+    strong: Batch,
+    candidates: Sequence[Candidates],
+    iou: float,
+) -> BackgroundWeight | Tensor | None:
+    """How far each sample of the strong view counts as background, by the key `background` of a method.
+
+    off: fully, None. live: as the teacher says who is asked, or whose places are read off if the detector has one stage
+    and the views share them; in all other cases, guessed from the candidates (in the strong view).
+    features: the teacher's of the weak view.
+    """
+    if mode == "off":
+        return None
+    if mode == "live" and teacher is not None:
+        if teacher.has_background:
+            return asked(teacher, features, weak, strong.matrices @ torch.linalg.inv(weak.matrices))
+        if share_places(weak, strong):
+            return read_off(teacher, features, weak)
+    return guessed(candidates, iou)
+
+
 def asked(teacher: nn.Module, features: list[Tensor], weak: Batch, weak_to_strong: Tensor) -> BackgroundWeight:
     """Asks a live teacher that has a background class: boxes of the strong view are carried back into the weak one.
 

@@ -99,7 +99,8 @@ class GradientBalance(nn.Module):
     def targets(self, step: int) -> Tensor:
         """(K,) the weights that would balance each class now; held inside the limits after the warm-up. Section 2.4."""
         positive = -self.matrix.diagonal()
-        negative = self.weights @ self.matrix  # with the diagonal, hence + weights
+        # with the diagonal, hence + weights; a matrix product would be one of half precision in mixed trainings
+        negative = (self.weights[:, None] * self.matrix).sum(0)
         wanted = negative / (positive + 1e-6) + self.weights
         if step <= self.warm_up_steps:
             return wanted

@@ -36,10 +36,10 @@ def improved(
     counts = [len(b) for b in boxes]
     better, probabilities = boxes, None
     if "box" in networks:
-        deltas = networks["box"](_slots(teacher, features, boxes, fraction, cells))
+        deltas = networks["box"](_slots(teacher, features, boxes, sizes, fraction, cells))
         better = list(_decoded(deltas, boxes, sizes).split(counts))
     if "class" in networks:
-        logits = networks["class"](teacher.pooled(features, boxes, cells))
+        logits = networks["class"](teacher.pooled(features, boxes, sizes, cells))
         probabilities = list(logits.float().softmax(1).split(counts))
     return better, probabilities
 
@@ -70,7 +70,7 @@ def losses(
         boxes = [polishing.displaced(t.boxes, n[:1]) for t, n in zip(view.targets, noises, strict=True)]
         goal = torch.cat([polishing.box_targets(b, t.boxes) for b, t in zip(boxes, view.targets, strict=True)])
         with torch.no_grad():
-            pooled = _slots(teacher, features, boxes, fraction, cells)
+            pooled = _slots(teacher, features, boxes, view.sizes, fraction, cells)
         decoded = _decoded(networks["box"](pooled), boxes, view.sizes)
         loss = polishing.box_network_loss(decoded, goal) * len(goal)
         count = normalizer(len(goal), loss)
@@ -89,7 +89,7 @@ def losses(
             ]
         )
         with torch.no_grad():
-            pooled = teacher.pooled(features, around, cells)
+            pooled = teacher.pooled(features, around, view.sizes, cells)
         logits = networks["class"](pooled).float()
         loss = F.cross_entropy(logits, labels, reduction="sum")
         count = normalizer(len(labels), loss)
@@ -115,13 +115,20 @@ def _noises(target: Target, copies: list[tuple[int, float]]) -> list[tuple[Tenso
     return [(torch.randn((n, *shape), generator=generator).to(target.boxes.device), f) for n, f in copies]
 
 
-def _slots(teacher: nn.Module, features: list[Tensor], boxes: list[Tensor], fraction: float, cells: int) -> Tensor:
+def _slots(
+    teacher: nn.Module,
+    features: list[Tensor],
+    boxes: list[Tensor],
+    sizes: list[tuple[int, int]],
+    fraction: float,
+    cells: int,
+) -> Tensor:
     """(N, 7, F, K, K) features of each box and its variants, grouped image by image.
 
     The reference mixes the slots of several images up (section 8, item 1); here a box keeps its own.
     """
     variants = [polishing.variants(b, fraction).transpose(0, 1).reshape(-1, 4) for b in boxes]
-    return teacher.pooled(features, variants, cells).unflatten(0, (-1, polishing.SLOTS))
+    return teacher.pooled(features, variants, sizes, cells).unflatten(0, (-1, polishing.SLOTS))
 
 
 def _decoded(deltas: Tensor, boxes: list[Tensor], sizes: list[tuple[int, int]]) -> Tensor:

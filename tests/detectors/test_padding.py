@@ -1,7 +1,9 @@
+import pytest
 import torch
 from torchvision.ops import roi_align
 
 from scantling.detectors.padding import hold_edge, inside, valid_cells
+from tests import tiny
 
 
 def test_cells_that_hold_a_part_of_the_image_are_valid():
@@ -28,3 +30,19 @@ def test_regions_at_the_border_of_an_image_pool_what_they_pool_without_padding()
         expected = roi_align(alone, rois, 7, 1 / 8, 2, aligned)
         torch.testing.assert_close(roi_align(held, rois, 7, 1 / 8, 2, aligned), expected)
         assert (roi_align(padded, rois, 7, 1 / 8, 2, aligned) - expected).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("architecture", tiny.ARCHITECTURES)
+def test_boxes_beyond_an_image_pool_the_same_however_it_is_padded(architecture: str) -> None:
+    torch.manual_seed(0)
+    detector = tiny.detector(architecture).eval()
+    image = torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8)  # fills its map, if nothing is around it
+    boxes = torch.tensor([[-6.0, 5, 20, 30], [40, 30, 71, 70], [10, 10, 30, 30]])
+    pooled = []
+    for height, width in ((64, 64), (96, 128)):
+        padded = torch.zeros((1, 3, height, width), dtype=torch.uint8)
+        padded[:, :, :64, :64] = image
+        sizes = [(64, 64)]
+        with torch.no_grad():
+            pooled.append(detector.pooled(detector.features(padded, sizes), [boxes], sizes, 7))
+    torch.testing.assert_close(pooled[0], pooled[1], rtol=1e-3, atol=1e-4)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from scantling import methods
+from scantling import distributed, methods
 from scantling.data.loader import TrainingStep
 from scantling.methods import MethodParams
 from tests import tiny, toy
@@ -120,6 +120,25 @@ def test_rare_classes_are_drawn_more_often_and_the_pool_survives_a_kill(
     again.load_state_dict(one.state_dict())
     assert again.drawn(pool, 100, 100)[1] == unlabeled
     assert method(pair[0], resample=False).redraw_every is None
+
+
+def test_the_newest_visit_of_an_image_counts_whichever_process_made_it(
+    pair: tuple[nn.Module, nn.Module], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two processes in one: what the other one visited is joined after ours, so equal keys would be overwritten."""
+    ours, other = method(pair[0]), method(pair[0])
+
+    def meet() -> None:
+        both = ours.visited | other.visited
+        monkeypatch.setattr(distributed, "joined", lambda _: both)
+        ours.state_dict(), other.state_dict()
+
+    ours.visited, other.visited = {7: ([0], [0.1])}, {8: ([1], [0.2])}
+    meet()
+    ours.visited = {7: ([1], [0.3])}  # only here; the other process knows the earlier visit
+    meet()
+    assert ours.seen == other.seen == {7: ([1], [0.3]), 8: ([1], [0.2])}
+    assert not ours.visited and not other.visited
 
 
 def test_what_it_found_out_can_be_read_and_survives_a_kill(tmp_path: Path) -> None:

@@ -70,3 +70,17 @@ def test_a_step_without_labeled_or_without_found_boxes() -> None:
     assert logged["pseudo_boxes"] == logged["pseudo_boxes_for_box"] == 0
     losses, _ = one.step(student, teacher, TrainingStep({"labeled": view([1])}, {}))  # a labeled image without boxes
     assert all(torch.isfinite(v) for v in losses.values()) and losses["labeled/polish_box"].item() == 0
+
+
+@pytest.mark.parametrize("architecture", tiny.ARCHITECTURES)
+def test_the_background_is_weighed_on_every_detector(architecture: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    student, teacher = tiny.detector(architecture, CLASSES).train(), tiny.detector(architecture, CLASSES).eval()
+    weights = []
+    for mode in ("live", "off"):
+        one = method(student, background=mode)
+        monkeypatch.setattr(
+            one, "view_losses", lambda *_, **options: weights.append(options["background_weight"]) or {}
+        )
+        one.step(student, teacher, TrainingStep({}, {"weak": view([3]), "strong": view([3])}))
+    live, off = weights
+    assert live is not None and off is None

@@ -31,6 +31,7 @@ RPN_ST = {
     "roi.positive_iou": 0.5, "roi.pooled_cells": 7, "roi.width": 1024, "backbone.frozen_stages": 2,
     "detect.score_threshold": 0.05, "detect.nms_iou": 0.5, "detect.limit": 100,
 }  # fmt: skip
+PLAIN = {"input.antialias": False}  # OpenCV's bilinear resizing, in which no view averages either
 CAFFE = {"backbone.stride_in_1x1": True, "backbone.pixels.order": "bgr", "backbone.norm": "frozen"}
 ROI_512 = {"roi.sampled": 512, "roi.positive_fraction": 0.25, "roi.focal_gamma": 0.0}
 FOCAL = {"head.tower_depth": 4, "head.prior": 0.01, "head.focal_alpha": 0.25, "head.focal_gamma": 2.0}
@@ -61,7 +62,7 @@ PUBLISHED: list[tuple[str, str, dict[str, Any]]] = [
     # Soft Teacher
     ("methods/soft_teacher_coco", "ST 3.1, 6, 8", SOFT | {"unlabeled_weight": 4.0}),
     ("methods/soft_teacher_coco_full", "ST 3.1, 6, 8", SOFT | {"unlabeled_weight": 2.0}),
-    ("detectors/faster_rcnn_r50_caffe", "ST 2", RPN_ST | ROI_512 | CAFFE | {"rpn.positive_fraction": 0.5}),
+    ("detectors/faster_rcnn_r50_caffe", "ST 2", RPN_ST | ROI_512 | CAFFE | PLAIN | {"rpn.positive_fraction": 0.5}),
     ("training/coco_soft_teacher:views", "ST 5", TWO_STAGE),
     (
         "training/coco_soft_teacher:retrain",
@@ -135,9 +136,12 @@ PUBLISHED: list[tuple[str, str, dict[str, Any]]] = [
     (
         "detectors/faster_rcnn_polishing_teacher",
         "PT 7",
-        RPN_ST | ROI_512 | {"backbone.norm": "affine", "backbone.stride_in_1x1": False, "backbone.pixels.order": "rgb"},
+        RPN_ST
+        | ROI_512
+        | PLAIN
+        | {"backbone.norm": "affine", "backbone.stride_in_1x1": False, "backbone.pixels.order": "rgb"},
     ),
-    ("detectors/faster_rcnn_polishing_teacher_voc", "PT 7", {"input.short_px": 600, "input.long_px": 1000}),
+    ("detectors/faster_rcnn_polishing_teacher_voc", "PT 7", PLAIN | {"input.short_px": 600, "input.long_px": 1000}),
     ("training/coco_polishing_teacher:views", "PT 7", TWO_STAGE),
     (
         "training/coco_polishing_teacher:retrain",
@@ -151,6 +155,12 @@ PUBLISHED: list[tuple[str, str, dict[str, Any]]] = [
         "PT 6, 7",
         course(45_000, (8, 8), 0.01, (30_000, 40_000))
         | (STEPS_ST | WARM_500 | EMA_ST | {"ema.changes": ((30_001, 1.0),), "sampling": "fixed"}),
+    ),
+    ("training/voc_polishing_teacher_baseline:views", "PT 7", {"labeled.short_px": (600, 600), "labeled.color": None}),
+    (
+        "training/voc_polishing_teacher_baseline:retrain",
+        "PT 7",
+        course(18_000, (16, 0), 0.01, (12_000, 16_000)) | STEPS_ST | WARM_500,
     ),
     # CI-SSOD
     (
@@ -166,6 +176,13 @@ PUBLISHED: list[tuple[str, str, dict[str, Any]]] = [
         GRADIENT
         | {"labeled_power": 0.8, "gradient_thresholds": False, "rarity": 0.05, "labeled_repeat": 0.01}
         | {"reweight_warm_up_steps": 8_000, "threshold_warm_up_steps": 16_000, "resample_every_steps": 16_000},
+    ),
+    (
+        "methods/ci_ssod_lvis_rfs",
+        "GS 4, 5",
+        SOFT
+        | {"unlabeled_weight": 4.0, "labeled_repeat": 0.01}
+        | dict.fromkeys(("reweight", "class_thresholds", "gradient_thresholds", "resample"), False),
     ),
     (
         "methods/ci_ssod_objects365",

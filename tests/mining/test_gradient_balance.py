@@ -96,3 +96,12 @@ def test_a_rare_class_gets_a_larger_weight() -> None:
         extra.backward()
         optimizer.step()
     assert balance.weights[0] > 1.5 * balance.weights[1]
+
+
+def test_weights_are_as_exact_in_a_mixed_training() -> None:
+    torch.manual_seed(0)
+    balance = GradientBalance(80, warm_up_steps=0, labeled_power=1.0, lower=1 / 3, upper=5.0, gamma=1.0)
+    balance.collect(torch.randn(500, 81), torch.randint(0, 81, (500,)), torch.rand(500), step=3, scale=1.0)
+    exact = balance.targets(0)
+    with torch.autocast("cpu", torch.bfloat16):
+        close(balance.targets(0), exact)
