@@ -50,7 +50,7 @@ def cluster_spread(
 
     NaN for detections that score `score_above` or less.
     """
-    every = teacher.detect(features, sizes, score_threshold=score_floor, nms_iou=1.0, limit=EVERYTHING)
+    every = teacher.detect(features, sizes, score_threshold=score_floor, nms_iou=1.0, limit=EVERYTHING, labeling=True)
     spreads = []
     for one, all_ in zip(found, every, strict=True):
         which = one.scores > score_above
@@ -77,9 +77,8 @@ def tta_spread(
     """
     passes = [list(found)]
     for images, sizes, back in _changed(view):
-        again = teacher.detect(
-            teacher.features(images, sizes), sizes, score_threshold=score_floor, nms_iou=nms_iou, limit=limit
-        )
+        asked = {"score_threshold": score_floor, "nms_iou": nms_iou, "limit": limit, "labeling": True}
+        again = teacher.detect(teacher.features(images, sizes), sizes, **asked)
         passes.append([Detections(back(d.boxes, i), d.scores, d.labels, d.probabilities) for i, d in enumerate(again)])
     spreads = []
     for one, *others in zip(*passes, strict=True):

@@ -33,9 +33,7 @@ class _RawDataset(Dataset[list[Sample]]):
 
     def __init__(self, root: Path, table: pd.DataFrame, size: InputParams, paired: bool):
         self.root, self.files, self.ids = root, table["file_name"].array, table["image_id"].to_numpy(np.int64)
-        sides = {"short_px": (size.short_px, size.short_px), "long_px": size.long_px}
-        self.view = views.View.model_validate(sides if size.exact_px is None else {"exact_px": size.exact_px})
-        self.paired = paired
+        self.view, self.paired = size.view(), paired
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -145,7 +143,7 @@ def predict(
 ) -> pd.DataFrame:
     """Detections of the images in `table` (image_id, file_name, width, height): image_id, label, score, x1..y2.
 
-    `input` is the detector's test size (short_px, long_px); boxes are in original pixels.
+    `input` is the detector's own and says how images are resized; boxes are in original pixels.
     """
     table = _sorted(table)
     label = _plain(detector, score_threshold, nms_iou, limit)
@@ -224,7 +222,7 @@ def _labels(
     detector: nn.Module, table: pd.DataFrame, root: Path, input: InputParams, params: PseudoLabelParams, device: str
 ) -> Tables:
     p = params
-    asked = {"score_threshold": p.score_floor, "nms_iou": p.nms_iou, "limit": p.limit}
+    asked = {"score_threshold": p.score_floor, "nms_iou": p.nms_iou, "limit": p.limit, "labeling": True}
 
     def label(features: list[Tensor], batch: Batch, more: dict[str, Any]) -> Found:
         found = detector.detect(features, batch.sizes, **asked, **more)

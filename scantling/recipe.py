@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any, Literal
 
+import numpy as np
 from pydantic import Field, model_validator
 
 from scantling.data import sampler
@@ -33,7 +35,14 @@ class TrainingParams(Params):
     optimizer: Optimizer
     schedule: Schedule = Schedule()
     clip_norm: float | None = Field(None, gt=0)
+    unlabeled_factors: tuple[tuple[int, float], ...] = Field(
+        (), description="(step, factor of the losses of unlabeled images), linear in between; none: 1 throughout"
+    )
     ema: EmaParams
+    empty_images: bool = Field(
+        True, description="labeled images without a box are drawn: that a person found nothing is worth learning"
+    )
+    min_side_px: int = Field(0, ge=0, description="images with a shorter side are not drawn, labeled or not")
     min_visible: float = Field(0.0, ge=0, le=1, description="area share of a labeled box a view must show to count")
     background_from_iou: float = Field(
         0.0,
@@ -52,12 +61,26 @@ class TrainingParams(Params):
 
     @model_validator(mode="after")
     def _fits(self) -> TrainingParams:
+        points = self.unlabeled_factors
+        if any(a[0] >= b[0] for a, b in pairwise(points)) or any(factor < 0 for _, factor in points):
+            raise ValueError("`unlabeled_factors` are pairs (step, factor of 0 or more) in rising steps")
         if self.sampling == "by_probability" and self.unlabeled_per_step and 2 * self.sampling_groups > self.batch:
             raise ValueError(
                 f"`sampling_groups` = {self.sampling_groups}: each group needs a labeled and an unlabeled image, "
                 f"and a step has {self.batch} images"
             )
         return self
+
+    def unlabeled_factor(self, step: int) -> float:
+        """What the losses of unlabeled images are multiplied by at `step`, beside the method's own weights.
+
+        A ramp at the start stands for the few labels of a teacher that is young (soft_teacher.md section 14.1), one at
+        the end for the paper's change of the sampling ratio (section 3.1).
+        """
+        if not self.unlabeled_factors:
+            return 1.0
+        steps, factors = zip(*self.unlabeled_factors, strict=True)
+        return float(np.interp(step, steps, factors))
 
     @property
     def batch(self) -> int:
@@ -78,6 +101,10 @@ class TrainingParams(Params):
         def steps(given: int) -> int:
             return round(given / r)
 
+        def first(given: int) -> int:
+            """Step 1 of the average is the one after its copy at step 0, whatever a step holds: it stays."""
+            return given if given <= 1 else max(1, steps(given))
+
         optimizer = self.optimizer.model_copy(update={"learning_rate": self.optimizer.learning_rate * r})
         schedule = self.schedule.model_copy(
             update={
@@ -89,10 +116,11 @@ class TrainingParams(Params):
             update={
                 "decay": self.ema.decay**r,
                 "warm_up": steps(self.ema.warm_up),
-                "changes": tuple((steps(s), d**r) for s, d in self.ema.changes),
+                "changes": tuple((first(s), d**r) for s, d in self.ema.changes),
             }
         )
         changed = {"optimizer": optimizer, "schedule": schedule, "ema": ema, "steps": steps(self.steps)}
+        changed["unlabeled_factors"] = tuple((steps(s), factor) for s, factor in self.unlabeled_factors)
         return self.model_copy(update=changed | {"reference_batch": self.batch})
 
     def sentence(self) -> str:

@@ -65,6 +65,8 @@ def take(
         with distributed.gradients_held_back(whole, number + 1 < len(parts)):
             with torch.autocast(kind, torch.bfloat16, enabled=params.precision == "bfloat16"):
                 losses, logged = whole(batch)
+            if (factor := params.unlabeled_factor(batch.step)) != 1:
+                losses = {n: factor * loss if n.startswith("unlabeled/") else loss for n, loss in losses.items()}
             if check is not None:
                 check.see(batch.step, losses, batch)
             if len(parts) > 1:

@@ -63,8 +63,7 @@ class TrainedDetector:
     def __init__(self, network: PyramidDetector, params: DetectorParams, device: str):
         self.network, self.params, self.device = network, params, device
         self.classes = network.classes
-        short, long = params.input.short_px, params.input.long_px
-        self._view = views.View(short_px=(short, short), long_px=long)
+        self._view = params.input.view()
 
     def predict(
         self,

@@ -1,6 +1,6 @@
 """Measure a finished run: student and teacher on held-out images, pseudo labels against the truth the split hid.
 
-reads   index, split
+reads   index, split (split.parquet, split.json)
         --pseudo            pseudo.parquet, held_out.parquet, summary.json
         --refined           refined.parquet
         --before            refined.parquet of the round before; the same as --refined: there was none
@@ -9,6 +9,7 @@ reads   index, split
         --burn_in           teacher.safetensors of the burn-in, which the run's teacher is compared with
 writes  metrics.json        {"student": 12 COCO numbers, "teacher": the same, "pseudo": precision, recall,
                             "groups": AP of rare, common and frequent classes,
+                            "imbalance": AP of minority and majority classes, where the split names a minority,
                             "burn_in": AP of both teachers on some images, and whether the run's fell below,
                             "voc": {"student": {AP_11_points, AP_area}, "teacher": ...} for PASCAL VOC,
                             "lvis": {"student": {AP .. APr, APc, APf, AR300}, "teacher": ...} for LVIS}
@@ -90,7 +91,7 @@ def evaluate(
         labeled = frequency.labeled_boxes(tables.split, len(data.classes))
         data = replace(data, boxes=portions.of_images(tables.boxes, images["image_id"].to_numpy()))
         del tables  # where one of them was held
-        made = facts.measure(data, labeled, found, looked_at, quality, params)
+        made = facts.measure(data, labeled, found, looked_at, quality, params, _minority(split))
         for name, content in made.documents.items():
             (out / name).write_text(json.dumps(content, indent=None if name == "errors.json" else 1))
         made.tables["per_class.csv"].to_csv(out / "per_class.csv", index=False)
@@ -109,6 +110,11 @@ def _tables(index: Path, split: Path, pseudo: Path, refined: Path, before: Path 
     if before is not None and before != refined:  # not the first round
         files["before"] = before / "refined.parquet"
     return label_quality.Tables(**{name: portions.of_file(file) for name, file in files.items()})
+
+
+def _minority(split: Path) -> list[str]:
+    """Classes of which protocol `imbalanced` labeled a few boxes only; none where another protocol drew the split."""
+    return json.loads((split / "split.json").read_text()).get("drawn", {}).get("minority", [])
 
 
 def _quality(data: indexes.Index, tables: label_quality.Tables, pseudo: Path, params: EvaluateParams) -> dict[str, Any]:

@@ -73,9 +73,13 @@ def polish(
     if not is_first():  # the others have trained and asked the networks with it
         return
     checkpoint.save_polishing(out / "polishing.safetensors", trained, teacher=digest(weights), facts=facts)
+    # labels that miss boxes are no measure of what is right, so this is for methods that take them as complete
+    seen = None if maker.mines_labeled else _held_out(data, index, pseudo)
+    maker.held_out = None if seen is None else seen.boxes
     refined, aids = maker.refine(found, labels)
     refined = corrected.replaced(refined, by_hand)
     refined.to_parquet(out / "refined.parquet", index=False)
+    expected = None
     if maker.threshold is not None and aids:  # without aids a method refines nothing
         mines = maker.mines_labeled
         half = label_limits.half_of(found, labels[labels["box_id"] >= 0]) if mines else None
@@ -84,7 +88,10 @@ def polish(
             aids["guard"] = finding.facts()
             if finding.verdict != "fine":
                 log.warn(finding.sentence("in the table", maker.threshold))
-        expected = None if mines else _expected(data, index, pseudo, refined, method.guards)
+        if seen is not None:
+            used = refined.loc[refined["for_class"] & (refined["source"] != "corrected"), "score"].to_numpy()
+            limits = {"too_wrong": method.guards.too_wrong, "enough": method.guards.enough}
+            expected = expected_labels.measure(seen, used, **limits)
         if expected is not None:
             aids["expected"] = expected.facts()
             if expected.verdict != "fine":
@@ -93,19 +100,13 @@ def polish(
     (out / "aids.json").write_text(json.dumps(aids, indent=1))
 
 
-def _expected(
-    data: tables.Index, index: Path, pseudo: Path, refined: pd.DataFrame, limits: guards.GuardParams
-) -> expected_labels.Expected | None:
-    """Labels that miss boxes are no measure of what is right, so this is for methods that take them as complete."""
+def _held_out(data: tables.Index, index: Path, pseudo: Path) -> expected_labels.HeldOut | None:
+    """What the teacher found in the images of val, right and wrong; the truth of other subsets is for the end."""
     looked_at = load_held_out(pseudo)
-    if looked_at is None:
+    if looked_at is None or looked_at[0] != tables.VAL:
         return None
-    subset, found = looked_at
-    if subset != tables.VAL:  # the truth of others is for the end
-        return None
-    used = refined.loc[refined["for_class"] & (refined["source"] != "corrected"), "score"].to_numpy()
     known = replace(data, boxes=parquet.read(index / "val_boxes.parquet"))
-    return expected_labels.measure(known, subset, found, used, too_wrong=limits.too_wrong, enough=limits.enough)
+    return expected_labels.judged(known, *looked_at)
 
 
 def _networks(

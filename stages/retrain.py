@@ -2,6 +2,7 @@
 
 reads   --index, --split   images.parquet, data.json, split.parquet
         --start            student.safetensors of burn_in, or of the round before
+        --begin            weights: those of --start; backbone: its detector with the backbone's weights alone
         --teacher          teacher.safetensors of the model that made the pseudo labels
         --refined          refined.parquet of polish (used by teacher mode cached, and for corrections) and
                            polishing.safetensors, networks of the method that polish trained
@@ -19,10 +20,11 @@ from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
+import torch
 from torch import Tensor
 
-from scantling import candidates, checkpoint, methods, train, work
-from scantling.augment.views import ViewParams
+from scantling import candidates, checkpoint, detectors, methods, train, work
+from scantling.augment.views import ViewParams, torch_seed
 from scantling.data import corrections
 from scantling.data import index as tables
 from scantling.data import split as splits
@@ -41,6 +43,7 @@ def retrain(
     training: train.TrainingParams,
     seed: int,
     out: Path,
+    begin: str = "weights",
 ) -> None:
     data = tables.load(index, truth=False)
     keep = work.folder(
@@ -50,6 +53,7 @@ def retrain(
         data=index / "data.json",
         split=split / "split.parquet",
         student=start / "student.safetensors",
+        begin=begin,
         teacher=teacher / "teacher.safetensors",
         refined=refined / "refined.parquet",
         networks=refined / "polishing.safetensors",
@@ -60,8 +64,14 @@ def retrain(
     )
     student, header = checkpoint.load_weights(start / "student.safetensors", classes=data.classes)
     made, _ = checkpoint.load_weights(teacher / "teacher.safetensors", classes=data.classes)
+    if begin not in ("weights", "backbone"):
+        raise BadInput(f"--begin {begin}: a student begins with `weights` or `backbone`")
+    if begin == "backbone":  # soft_teacher.md section 14.2, after the second stage of STAC
+        torch.manual_seed(torch_seed(seed + 1))  # the heads start at random, other ones than burn-in's
+        student = detectors.build(header["detector"], data.classes, pretrained=True)
+        header["step"] = 0
     # a later round that starts from the burn-in again starts its average there, too
-    average = made if start == teacher else copy.deepcopy(student)
+    average = made if start == teacher and begin == "weights" else copy.deepcopy(student)
     if method.teacher == "cached":  # only then the method learns from the table
         labels = candidates.load(refined / "refined.parquet", methods.module(method.method).Method.refined_columns)
     else:
@@ -70,7 +80,8 @@ def retrain(
     maker.given = _networks(refined / "polishing.safetensors", teacher / "teacher.safetensors")
     labeler = {"ema": average, "student": None, "frozen": copy.deepcopy(made), "cached": None}[method.teacher]
     seen = corrections.seen(splits.load(split), labels)
-    pool = Pool.of(data.root, data.images, seen, keep_empty=maker.keep_empty_images)
+    keep_empty = training.empty_images and maker.keep_empty_images
+    pool = Pool.of(data.root, data.images, seen, keep_empty=keep_empty, min_side_px=training.min_side_px)
     del labels, seen  # from here on the method and the pool have what they need of them
     pa.default_memory_pool().release_unused()
     trained = train.run(

@@ -5,9 +5,14 @@ from unittest import mock
 
 import numpy as np
 import pandas as pd
+import pytest
+import torch
 
 from scantling import detectors, predict, pseudo, pseudo_files
+from scantling.augment import geometry
 from scantling.candidates import CandidateTable
+from scantling.data.images import decode
+from scantling.detectors.settings import InputParams
 from scantling.pseudo import PseudoLabelParams
 from tests import tiny, toy
 
@@ -28,6 +33,20 @@ def test_the_batch_size_changes_nothing(tmp_path: Path) -> None:
     assert len(one) and one["image_id"].tolist() == three["image_id"].tolist()
     np.testing.assert_allclose(one[["x1", "y1", "x2", "y2"]], three[["x1", "y1", "x2", "y2"]], atol=0.05)
     assert (one["x2"] <= 80).all() and (one["y2"] <= 64).all() and (one[["x1", "y1"]] >= 0).all().all()
+
+
+@pytest.mark.parametrize("antialias", [True, False])
+@pytest.mark.parametrize("exact_px", [None, (33, 70)])
+def test_images_are_resized_as_the_detector_says(
+    tmp_path: Path, antialias: bool, exact_px: tuple[int, int] | None
+) -> None:
+    images, _ = toy.tables(tmp_path, labeled=1, unlabeled=1)
+    asked = InputParams(short_px=32, long_px=60, exact_px=exact_px, antialias=antialias)
+    (batch,) = predict.batches(images, tmp_path, asked, batch_size=2, workers=0)
+    assert batch.sizes == [exact_px or (32, 40)] * 2
+    for seen, name in zip(batch.images, images["file_name"], strict=True):
+        expected = [geometry.resize(decode(tmp_path / name), batch.sizes[0], averaged) for averaged in (True, False)]
+        assert torch.equal(seen, expected[0 if antialias else 1]) and not torch.equal(*expected)
 
 
 def test_pseudo_labels_have_a_spread_where_asked_and_do_not_depend_on_the_order(tmp_path: Path) -> None:

@@ -37,6 +37,24 @@ def test_half_the_batch_half_the_rate_twice_the_steps_and_an_average_over_as_man
     assert "learning rate 0.005" in given.sentence() and "(for 40 images: 180000 steps, 0.01" in given.sentence()
 
 
+@pytest.mark.parametrize("images", [4, 32, 64, 256])
+def test_the_average_begins_as_a_copy_of_the_student_with_every_batch(images: int) -> None:
+    ema = {"decay": 0.9996, "start": "copy", "changes": [[1, 0.9996]]}
+    given = toy.training(100, labeled_per_step=images, unlabeled_per_step=images, reference_batch=64, ema=ema)
+    scaled = given.scaled().ema
+    assert scaled.at(0) == 0 and scaled.at(1) == scaled.at(50) == pytest.approx(0.9996 ** (images / 32))
+
+
+def test_the_losses_of_unlabeled_images_come_and_go_along_a_line() -> None:
+    params = toy.training(100, unlabeled_factors=[[0, 0.0], [10, 1.0], [90, 1.0], [100, 0.0]])
+    assert [params.unlabeled_factor(s) for s in (0, 5, 10, 50, 95, 200)] == [0, 0.5, 1, 1, 0.5, 0]
+    assert toy.training(100).unlabeled_factor(7) == 1
+    half = params.model_copy(update={"reference_batch": 2 * params.batch}).scaled()
+    assert half.unlabeled_factor(10) == 0.5, "the line is as long in images"
+    with pytest.raises(ValueError, match="rising steps"):
+        toy.training(100, unlabeled_factors=[[5, 1.0], [5, 0.0]])
+
+
 def test_the_summary_is_what_was_done_whether_asked_before_or_after() -> None:
     given = toy.training(100, **PUBLISHED | {"labeled_per_step": 16, "unlabeled_per_step": 64})
     assert given.summary() == given.scaled().summary()

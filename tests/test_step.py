@@ -79,3 +79,19 @@ def test_the_gradient_is_clipped_over_everything_that_learns() -> None:
 
     step.take(Steep(), optimizer, [TrainingStep({}, {})], toy.training(1, clip_norm=2.0), 0, "cpu", None)
     assert float(whole.weight.detach()) == pytest.approx(-1.0, abs=1e-4)
+
+
+def test_losses_of_unlabeled_images_are_weighed_as_the_training_says() -> None:
+    class Side(Known):
+        def forward(self, batch: TrainingStep) -> tuple[dict[str, torch.Tensor], dict[str, float]]:
+            return {"labeled/class": 2.0 * self.weight, "unlabeled/class": 8.0 * self.weight}, {}
+
+    gradients = []
+    for factors in ([], [[0, 0.25]]):
+        whole = Side()
+        params = toy.training(1, clip_norm=None, unlabeled_factors=factors)
+        losses, _ = step.take(
+            whole, torch.optim.SGD(whole.parameters(), 0.0), [TrainingStep({}, {})], params, 1, "cpu", None
+        )
+        gradients.append(float(whole.weight.grad))
+    assert gradients == [10.0, 4.0] and float(losses["unlabeled/class"]) == 2.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -10,9 +11,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 import scantling
-from scantling import checkpoint, load_detector
+from scantling import checkpoint, load_detector, predict
 from scantling.data.images import decode
 from scantling.stage import BadInput
 from tests import toy, trained
@@ -60,6 +63,33 @@ def test_a_weights_file_is_all_that_is_needed(tmp_path: Path) -> None:
     found = detector.predict(picture, score_threshold=0.0, limit=5)
     assert len(found) == 5 and set(found.names) <= set(detector.classes)
     assert (found.boxes[:, 2] <= 80).all() and (found.boxes[:, 3] <= 64).all() and (found.boxes >= 0).all()
+
+
+@pytest.mark.parametrize("changes", [{}, {"antialias": False}, {"antialias": False, "exact_px": (40, 70)}], ids=str)
+def test_a_picture_is_seen_as_in_test_and_labeling(tmp_path: Path, changes: dict) -> None:
+    images, _ = toy.tables(tmp_path, labeled=2, unlabeled=0)
+    params = toy.detector_params("fcos_lite")
+    small = params.input.model_copy(update={"short_px": 32, **changes})
+    file = tmp_path / "teacher.safetensors"
+    checkpoint.save_weights(
+        file, toy.detector("fcos_lite"), params.model_copy(update={"input": small}), step=3, role="teacher"
+    )
+    detector = load_detector(file, "cpu")
+    (batch,) = predict.batches(images, tmp_path, small, batch_size=2, workers=0)
+    for i, name in enumerate(images["file_name"]):
+        view = detector.view(tmp_path / name)
+        assert torch.equal(view.pixels, batch.images[i]) and torch.equal(view.matrix, batch.matrices[i])
+
+
+def test_weights_from_before_a_parameter_have_its_default(tmp_path: Path) -> None:
+    file = tmp_path / "teacher.safetensors"
+    checkpoint.save_weights(file, toy.detector("fcos_lite"), toy.detector_params("fcos_lite"), step=3, role="teacher")
+    with safe_open(file, framework="pt") as content:
+        header = content.metadata()
+    params = json.loads(header["detector"])
+    assert params["input"].pop("antialias") is True
+    save_file(load_file(file), file, metadata=header | {"detector": json.dumps(params)})
+    assert load_detector(file, "cpu").params.input.antialias
 
 
 def test_what_cannot_be_used_is_said(tmp_path: Path) -> None:

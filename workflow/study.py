@@ -50,7 +50,8 @@ class Axes(Params):
     folds: Numbers | None = None  # which draw of the labels
     seeds: Numbers | None = None  # which draw of everything else
     rounds: Annotated[int, Field(ge=1, le=20)] | None = None  # of pseudo_label, polish, retrain; 1 unless said
-    round_start: Literal["burn_in", "previous"] | None = None  # what a later round's student starts from; burn_in
+    # what a student starts from: the burn-in (unless said); the round before, if there is one; or the backbone alone
+    round_start: Literal["burn_in", "previous", "backbone"] | None = None
     corrections: PlainPath | None = (
         None  # COCO file of images labeled by hand since; they win over the machine's labels
     )
@@ -161,6 +162,11 @@ def _add_rounds(
             f"{study}: `rounds` = {rounds}: {method} has `teacher: {mode}`, which follows the student by itself; "
             "use a method file with teacher frozen or cached"
         )
+    if axes["round_start"] == "backbone" and mode == "ema" and run["module"] != "supervised":
+        raise ParamsError(
+            f"{study}: `round_start` = 'backbone': {method} has `teacher: {mode}`, which is the student's average and "
+            "would begin as blind as it; use a method file with teacher frozen or cached"
+        )
     if axes["corrections"] and not Path(corrections).is_file():
         raise ParamsError(
             f"{study}: `corrections` = {corrections!r}: there is no such file; name a COCO file or drop it"
@@ -193,12 +199,20 @@ def _add_rounds(
                 "teacher": teacher,
                 "weights": weights,
                 "start": start,
+                **_begin(axes["round_start"], table["burn_ins"][run["burn_in"]]["backbone"]),
                 "after": after,
                 "before": after or key,
                 "corrections": corrections,
             },
         )
         after, weights = key, f"results/retrain/{key}"
+
+
+def _begin(round_start: str | None, backbone: str) -> dict[str, str]:
+    """What of `start` a student begins with, and the file that this needs beside it; else the script, a dep anyway."""
+    if round_start != "backbone":
+        return {"begin": "weights", "backbone": "stages/retrain.py"}
+    return {"begin": "backbone", "backbone": backbone if Path(backbone).suffix != ".py" else "stages/retrain.py"}
 
 
 def _foreign(name: str, study: Path) -> dict[str, str]:

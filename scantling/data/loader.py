@@ -22,6 +22,7 @@ from scantling.augment.views import ViewParams
 from scantling.data import images, sampler
 from scantling.data.by_image import ByImage
 from scantling.data.index import XYXY
+from scantling.stage import BadInput
 from scantling.target import Batch, Target
 
 Views = dict[str, Batch]  # by view name: labeled, weak, strong, raw
@@ -83,8 +84,15 @@ class Pool:
     of_image: ByImage  # which of the boxes are whose
 
     @classmethod
-    def of(cls, root: Path, images_table: pd.DataFrame, split: pd.DataFrame, *, keep_empty: bool) -> Pool:
-        """`split` as written by the split stage. keep_empty=False drops labeled images without a kept box."""
+    def of(
+        cls, root: Path, images_table: pd.DataFrame, split: pd.DataFrame, *, keep_empty: bool, min_side_px: int = 0
+    ) -> Pool:
+        """`split` as written by the split stage. keep_empty=False drops labeled images without a kept box, min_side_px
+        all images with a shorter side. Raises BadInput where that leaves none of a kind that the split has."""
+        given = split
+        if min_side_px:
+            small = images_table[HEIGHT_WIDTH].min(axis=1) < min_side_px
+            split = split[~split["image_id"].isin(images_table.loc[small, "image_id"])]
         seen = images_table.loc[
             images_table["image_id"].isin(split["image_id"]), ["image_id", "file_name", *HEIGHT_WIDTH]
         ]
@@ -96,13 +104,15 @@ class Pool:
         labeled = np.unique(split.loc[split["labeled"], "image_id"])
         if not keep_empty:
             labeled = labeled[of_image.counts(labeled) > 0]
+        unlabeled = np.unique(split.loc[~split["labeled"], "image_id"])
+        _refuse_none(given, {"labeled": labeled, "unlabeled": unlabeled}, keep_empty, min_side_px)
         return cls(
             root=root,
             ids=seen["image_id"].to_numpy(np.int64),
             files=seen["file_name"].array,
             sizes=seen[HEIGHT_WIDTH].to_numpy(np.int64),
             labeled=labeled.tolist(),
-            unlabeled=np.unique(split.loc[~split["labeled"], "image_id"]).tolist(),
+            unlabeled=unlabeled.tolist(),
             boxes=torch.from_numpy(kept[XYXY].to_numpy(np.float32, copy=True)),
             labels=torch.from_numpy(kept["label"].to_numpy(np.int64, copy=True)),
             of_image=of_image,
@@ -127,6 +137,20 @@ class Pool:
     def boxes_per_labeled(self) -> float:
         """Boxes that a labeled image has in the mean."""
         return int(self.of_image.counts(np.array(self.labeled, np.int64)).sum()) / max(len(self.labeled), 1)
+
+
+def _refuse_none(split: pd.DataFrame, left: dict[str, np.ndarray], keep_empty: bool, min_side_px: int) -> None:
+    """Raises BadInput where of a kind of images in the split none is `left` (ids by kind)."""
+    for kind, ids in left.items():
+        given = 0 if len(ids) else split.loc[split["labeled"] == (kind == "labeled"), "image_id"].nunique()
+        reasons = [f"a side below {min_side_px} px (lower `min_side_px`)"] if min_side_px else []
+        if kind == "labeled" and not keep_empty:
+            reasons.append(
+                "no box (label images that show something, or set `empty_images: true`, and `keep_empty_images: true` "
+                "in a method that has it)"
+            )
+        if given:
+            raise BadInput(f"training: none of the {given} {kind} images is drawn, each has {' or '.join(reasons)}")
 
 
 def seen_boxes(

@@ -150,7 +150,9 @@ class DenseDetector(PyramidDetector):
         """(B, R) highest class probability at each place, levels and places in the order of the losses."""
         return self.predict(features, sizes).logits.sigmoid().amax(2)
 
-    def _detect(self, features: list[Tensor], sizes: Sequence[tuple[int, int]], rule: DetectParams) -> list[Detections]:
+    def _detect(
+        self, features: list[Tensor], sizes: Sequence[tuple[int, int]], rule: DetectParams, labeling: bool
+    ) -> list[Detections]:
         return self.detections(self.predict(features, sizes), sizes, rule)
 
     def detections(

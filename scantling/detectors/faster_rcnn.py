@@ -153,12 +153,13 @@ class FasterRcnn(PyramidDetector):
         features: list[Tensor],
         sizes: Sequence[tuple[int, int]],
         rule: DetectParams,
+        labeling: bool,
         others: list[Tensor] | None = None,
     ) -> list[Detections]:
         """others: features of a second, pixel-aligned view, for the proposals; without them the first stands in."""
         params = self.rpn.params
         logits, deltas = self.rpn(features, others)
-        counts = params.train if params.detect_with == "train" else params.test
+        counts = params.train if labeling and params.label_with == "train" else params.test
         anchors, valid = self.anchors.per_level(features), self.valid_anchors(inside(features, sizes, self.strides))
         offered = self.rpn.offered(logits, deltas, anchors, sizes, counts, valid)
         return self._detect_among(features, [boxes for boxes, _ in offered], sizes, rule)

@@ -57,9 +57,11 @@ class Detector(Protocol):
         score_threshold: float | None = None,
         nms_iou: float | None = None,
         limit: int | None = None,
+        labeling: bool = False,
     ) -> list[Detections]:
         """Boxes with class probability > score_threshold after NMS, best first, at most `limit` per image; None: the
-        value of the detector's own parameters (`detect`).
+        value of the detector's own parameters (`detect`). labeling: for a student to learn from; a detector may look
+        closer then (Faster R-CNN: `rpn.label_with`).
 
         `scores` are what boxes are sorted by: the class probability, in FCOS sqrt(class probability x centerness), so
         lower than the threshold at times. `probabilities[i, labels[i]]` is the class probability in every detector.

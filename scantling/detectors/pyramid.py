@@ -83,15 +83,16 @@ class PyramidDetector(nn.Module):
         score_threshold: float | None = None,
         nms_iou: float | None = None,
         limit: int | None = None,
+        labeling: bool = False,
         **more: Any,
     ) -> list[Detections]:
         """See the protocol; without gradient. `more` is for a detector that takes more."""
         asked = {"score_threshold": score_threshold, "nms_iou": nms_iou, "limit": limit}
         rule = self.params.detect.model_copy(update={k: v for k, v in asked.items() if v is not None})
-        return self._detect(features, sizes, rule, **more)
+        return self._detect(features, sizes, rule, labeling, **more)
 
     def _detect(
-        self, features: list[Tensor], sizes: Sequence[tuple[int, int]], rule: DetectParams, **more: Any
+        self, features: list[Tensor], sizes: Sequence[tuple[int, int]], rule: DetectParams, labeling: bool, **more: Any
     ) -> list[Detections]:
         raise NotImplementedError
 

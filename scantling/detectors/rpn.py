@@ -51,7 +51,7 @@ class RpnParams(Params):
     min_side_px: float = Field(ge=0)  # proposals are wider and higher than this
     train: ProposalCounts
     test: ProposalCounts
-    detect_with: Literal["train", "test"]  # proposal counts of detect()
+    label_with: Literal["train", "test"]  # which of them a teacher has that labels; evaluation always has test's
 
 
 class Rpn(nn.Module):

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, PositiveFloat
 from torchvision.models.detection._utils import BoxCoder
 
+from scantling.augment.settings import View
 from scantling.params import Params, ParamsError, check, read
 
 MOST_PX = 20_000  # of a side: weights carry these numbers, and a picture is made as large as they say
@@ -24,7 +25,14 @@ class InputParams(Params):
     short_px: int = Field(ge=32, le=MOST_PX)
     long_px: int = Field(ge=32, le=MOST_PX)
     exact_px: tuple[Side, Side] | None = None  # height and width, in place of the sides above
+    antialias: bool = True  # shrink as Pillow does; false: plain bilinear (Soft Teacher). As the training's views
     pad_multiple_px: int = Field(32, ge=1, le=1024)  # a batch is padded to a multiple of this
+
+    def view(self) -> View:
+        """The view that is tested and labeled: resized, and nothing random."""
+        if self.exact_px is not None:
+            return View(exact_px=self.exact_px, antialias=self.antialias)
+        return View(short_px=(self.short_px, self.short_px), long_px=self.long_px, antialias=self.antialias)
 
 
 class EfficientNetLiteParams(Params):

@@ -49,31 +49,46 @@ class Expected:
         }
 
 
-def measure(
-    index: Index, subset: str, found: pd.DataFrame, used: np.ndarray, *, too_wrong: float, enough: int
-) -> Expected | None:
-    """None where the held-out images have no label or fewer than `enough` found boxes with such scores.
+@dataclass(frozen=True)
+class HeldOut:
+    """The teacher's boxes in labeled images that no training saw: `boxes` has label, score (0..1) and right (bool)."""
 
-    index      with the boxes of `subset`
-    found      the teacher's boxes on its images: image_id, label, score, corners in original pixels
+    subset: str
+    images: int
+    boxes: pd.DataFrame
+
+
+def judged(index: Index, subset: str, found: pd.DataFrame) -> HeldOut | None:
+    """None where no label is known, as of LVIS. Boxes that are neither right nor wrong (of a crowd, say) are left out.
+
+    index  with the boxes of `subset`
+    found  the teacher's boxes on its images: image_id, label, score, corners in original pixels
+    """
+    truth = held_out(index, subset)
+    if not len(truth.hidden):
+        return None
+    rows = found[found["image_id"].isin(truth.images)]
+    seen = judge(truth, rows, rows["score"].to_numpy(), RIGHT_IOU)
+    boxes = pd.DataFrame({"label": seen.labels, "score": seen.scores, "right": seen.right})
+    return HeldOut(subset, len(truth.images), boxes[seen.counted])
+
+
+def measure(seen: HeldOut, used: np.ndarray, *, too_wrong: float, enough: int) -> Expected | None:
+    """None where the held-out images have fewer than `enough` found boxes with such scores.
+
     used       (N,) scores 0..1 of the boxes that are learned from
     too_wrong  share 0..1; below it the verdict is "too wrong"
     """
-    truth = held_out(index, subset)
-    if not len(truth.hidden):  # none is known, as of LVIS
-        return None
-    rows = found[found["image_id"].isin(truth.images)]
-    judged = judge(truth, rows, rows["score"].to_numpy(), RIGHT_IOU)
-    places = _tenth(judged.scores)
-    count = np.bincount(places[judged.counted], minlength=BINS)
-    right = np.bincount(places[judged.right], minlength=BINS)
+    places = _tenth(seen.boxes["score"].to_numpy())
+    count = np.bincount(places, minlength=BINS)
+    right = np.bincount(places[seen.boxes["right"].to_numpy(bool)], minlength=BINS)
     share = np.bincount(_tenth(used), minlength=BINS) * (count > 0)  # nothing is known of a tenth without a box
     boxes = int(count[share > 0].sum())
     if boxes < enough:
         return None
     precision = float((share * right / np.maximum(count, 1)).sum() / share.sum())
     verdict = "too wrong" if precision < too_wrong else "fine"
-    return Expected(subset, len(truth.images), boxes, precision, verdict)
+    return Expected(seen.subset, seen.images, boxes, precision, verdict)
 
 
 def _tenth(scores: np.ndarray) -> np.ndarray:

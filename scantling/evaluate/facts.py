@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -32,9 +32,10 @@ def measure(
     looked_at: Mapping[str, pd.DataFrame],
     quality: dict[str, Any],
     params: EvaluateParams,
+    minority: Sequence[str] = (),
 ) -> Facts:
     """labeled_boxes: (C,) of each class in the split; found, looked_at: per model its detections and the rows of images
-    it looked at; quality: of the labels."""
+    it looked at; quality: of the labels; minority: classes that an imbalanced split names."""
     burn_in = found.get(BURN_IN)
     found = {role: table for role, table in found.items() if role != BURN_IN}
     names = metrics.chosen(data, params.metrics)
@@ -44,6 +45,7 @@ def measure(
 
     numbers: dict[str, Any] = {role: result.numbers["coco"] for role, result in results.items()}
     numbers |= {"pseudo": label_quality.headline(quality), "groups": frequency.means(per_class)}
+    numbers |= {"imbalance": frequency.imbalance(per_class, minority)} if minority else {}
     numbers |= {name: {role: result.numbers[name] for role, result in results.items()} for name in names[1:]}
     if burn_in is not None:
         numbers[BURN_IN] = below.compare(data, looked_at[BURN_IN], burn_in, found["teacher"])

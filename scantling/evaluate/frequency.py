@@ -1,4 +1,7 @@
-"""Results of rare, common and frequent classes: by the boxes of a class that a split keeps, not by those it hides."""
+"""Results of rare, common and frequent classes: by the boxes of a class that a split keeps, not by those it hides.
+
+An imbalanced split also names its minority classes; their results and those of all others are means of the same kind.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from scantling.evaluate.params import FrequencyParams
 from scantling.evaluate.portions import Table
 
 GROUPS = ("rare", "common", "frequent")
+IMBALANCE = ("minority", "majority")
 
 
 def labeled_boxes(split: Table, classes: int) -> np.ndarray:
@@ -31,7 +35,7 @@ def marked(
     return per_class.assign(labeled_boxes=boxes, group=[GROUPS[i] for i in place])
 
 
-def means(rows: pd.DataFrame) -> dict[str, Any]:
+def means(rows: pd.DataFrame, groups: Sequence[str] = GROUPS) -> dict[str, Any]:
     """Per group its number of classes, and the mean AP and AP50 of each model over those that the subset has."""
     found: dict[str, Any] = {}
     for group, of_group in rows.groupby("group", sort=False):
@@ -39,7 +43,13 @@ def means(rows: pd.DataFrame) -> dict[str, Any]:
             model: {name: _mean(one[name]) for name in ("AP", "AP50")} for model, one in of_group.groupby("model")
         }
         found[str(group)] = {"classes": of_group["class"].nunique(), **models}
-    return {name: found[name] for name in GROUPS if name in found}
+    return {name: found[name] for name in groups if name in found}
+
+
+def imbalance(per_class: pd.DataFrame, minority: Sequence[str]) -> dict[str, Any]:
+    """As `means`: of the classes that a split names as its minority, and of all others."""
+    groups = np.where(per_class["class"].isin(minority), *IMBALANCE)
+    return means(per_class.assign(group=groups), IMBALANCE)
 
 
 def _mean(values: pd.Series) -> float | None:

@@ -4,9 +4,9 @@
   output  boxes   (N, 4) float32, x1 y1 x2 y2 in pixels of that picture, best first
           labels  (N,) int64, place in the list of class names
           scores  (N,) float32, 0..1
-Resizing to the model's input, bilinear with averaging, is part of the graph. The file's metadata say `classes` (JSON),
-`score_threshold`, `nms_iou`, `limit` and `canvas`. With --check the file is run by onnxruntime and must give what the
-model gives; both need `pip install scantling[onnx]`.
+Resizing as the model's `input` says, `antialias` included, is part of the graph. The file's metadata say `classes`
+(JSON), `score_threshold`, `nms_iou`, `limit` and `canvas`. With --check the file is run by onnxruntime and must give
+what the model gives; both need `pip install scantling[onnx]`.
 """
 
 from __future__ import annotations

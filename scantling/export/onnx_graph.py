@@ -15,9 +15,8 @@ from scantling.detectors.pyramid import PyramidDetector
 class Graph(nn.Module):
     """image (H, W, 3) uint8 RGB, upright -> boxes (N, 4) float32 in its pixels, labels (N,) int64, scores (N,) float32.
 
-    The same as `load_detector(...).predict`: the short side becomes short_px unless the long one would exceed long_px,
-    bilinear with averaging; NMS; best first. canvas: (height, width) in pixels. A picture that would not fit it, which
-    no canvas of the detector's own long_px knows, is made smaller.
+    The same as `load_detector(...).predict`: resized as the detector's `input` says; NMS; best first. canvas: (height,
+    width) in pixels. A picture that would not fit it, which `canvas_of` the detector knows not, is made smaller.
     """
 
     def __init__(
@@ -31,7 +30,7 @@ class Graph(nn.Module):
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         size = torch._shape_as_tensor(image)[:2]
         seen = self._view_size(size)
-        view = resize(image, size, seen, self.canvas)
+        view = resize(image, size, seen, self.canvas, self.detector.params.input.antialias)
         sizes = seen[None]
         found = self.detector.detect(self.detector.features(view[None], sizes), sizes, **self.rule)[0]
         back = (size.double() / seen.double()).flip(0).repeat(2).float()
@@ -41,6 +40,8 @@ class Graph(nn.Module):
     def _view_size(self, size: Tensor) -> Tensor:
         """(2,) int64, height and width of the view of a picture of `size`; see augment.geometry.resized."""
         asked, sides = self.detector.params.input, size.double()
+        if asked.exact_px is not None:
+            return torch.minimum(torch.tensor(asked.exact_px), torch.tensor(self.canvas))
         canvas = torch.tensor(self.canvas, dtype=torch.float64)
         factor = torch.minimum(asked.long_px / sides.amax(), asked.short_px / sides.amin())
         factor = torch.minimum(factor, (canvas / sides).amin())
@@ -48,30 +49,32 @@ class Graph(nn.Module):
 
 
 def canvas_of(detector: PyramidDetector) -> tuple[int, int]:
-    """The square that holds every view of the detector's test size."""
-    side = -(-detector.params.input.long_px // detector.multiple) * detector.multiple
-    return side, side
+    """What holds every view of the detector's test size: a square, unless all of them have one size."""
+    asked, multiple = detector.params.input, detector.multiple
+    height, width = asked.exact_px or (asked.long_px, asked.long_px)
+    return -(-height // multiple) * multiple, -(-width // multiple) * multiple
 
 
-def resize(image: Tensor, size: Tensor, seen: Tensor, canvas: tuple[int, int]) -> Tensor:
+def resize(image: Tensor, size: Tensor, seen: Tensor, canvas: tuple[int, int], antialias: bool) -> Tensor:
     """(3, *canvas) float 0..255 of image (H, W, 3) uint8: its view of `seen` (height, width) in the upper left corner,
-    zero beyond. As `augment.geometry.resize` does: bilinear, averaging when it shrinks, first across, then down, whole
-    numbers after each."""
-    down, across = (axis_weights(size[i], seen[i], canvas[i]) for i in (0, 1))
+    zero beyond. As `augment.geometry.resize` does: bilinear, with `antialias` averaging when it shrinks, first across,
+    then down, whole numbers after each."""
+    down, across = (axis_weights(size[i], seen[i], canvas[i], antialias) for i in (0, 1))
     lines = torch.floor(image.permute(2, 0, 1).float() @ across.T + 0.5)
     return torch.floor(down @ lines + 0.5)
 
 
-def axis_weights(source: Tensor, target: Tensor, cells: int) -> Tensor:
+def axis_weights(source: Tensor, target: Tensor, cells: int, antialias: bool) -> Tensor:
     """(cells, source) float32: the share of each source pixel in each of `target` pixels; rows from `target` on are 0.
 
-    source, target: whole numbers as tensors. A triangle around the pixel's center, at least one source pixel wide on
-    each side, and its weights sum to 1 (Pillow's bilinear filter).
+    source, target: whole numbers as tensors. A triangle around the pixel's center, one source pixel wide on each side,
+    with `antialias` (Pillow's bilinear filter) as wide as a target pixel if that is more; its weights sum to 1.
     """
     places = torch.arange(cells, dtype=torch.float64)
     step = source.double() / target.double()
     centers = (places + 0.5) * step
     pixels = torch.arange(source, dtype=torch.float64) + 0.5
-    weights = (1 - (pixels - centers[:, None]).abs() / step.clamp(min=1)).clamp(min=0)
+    reach = step.clamp(min=1) if antialias else 1.0
+    weights = (1 - (pixels - centers[:, None]).abs() / reach).clamp(min=0)
     weights = weights / weights.sum(dim=1, keepdim=True).clamp(min=1e-9)
     return (weights * (places < target.double())[:, None]).float()

@@ -21,8 +21,9 @@ from scantling import boxes as box_ops
 from scantling.candidates import FLAGS, Candidates, CandidateTable
 from scantling.data.loader import TrainingStep
 from scantling.methods import MethodParams, supervised
-from scantling.mining import background, density_limits, exchange, found
+from scantling.mining import background, density_limits, exchange, found, precision_limits
 from scantling.params import ParamsError
+from scantling.stage import BadInput
 from scantling.target import Batch, Target
 
 
@@ -37,6 +38,7 @@ class Params(MethodParams):
     class_score: float = Field(ge=0, le=1)
     class_score_of: dict[str, float] = Field(default_factory=dict)
     scores_by_density: tuple[float, float] | None = None
+    scores_by_precision: tuple[float, float, float] | None = None
     box_filter: Literal["spread", "tta", "score", "none"]
     box_spread: float = Field(gt=0)
     jitter_times: int = Field(ge=2)
@@ -62,7 +64,13 @@ class Method(supervised.Method):
         if params.teacher == "cached" and params.background == "live":
             raise ParamsError("`background: live` asks a live teacher; with `teacher: cached` use cached or off")
         if params.scores_by_density is not None:
-            _check_density(params, *params.scores_by_density)
+            _check_scores_of_table("scores_by_density", params, *params.scores_by_density)
+        if params.scores_by_precision is not None:
+            _check_scores_of_table("scores_by_precision", params, *params.scores_by_precision[1:])
+        if params.scores_by_density is not None and params.scores_by_precision is not None:
+            raise ParamsError(
+                "`scores_by_density` and `scores_by_precision` set the same thresholds: write null for one"
+            )
         if params.teacher == "cached" and params.box_filter == "tta":
             raise ParamsError("`box_filter: tta` asks a live teacher; with `teacher: cached` use spread, score or none")
         # a class with a threshold of its own has it for objectness too: else its objects are taught as background
@@ -131,10 +139,11 @@ class Method(supervised.Method):
             read = [self.table.of(i).to(device) for i in weak.image_ids]
             return [c.moved(m, s) for c, m, s in zip(read, weak.matrices, weak.sizes, strict=True)]
         p = self.params
-        seen = teacher.detect(features, weak.sizes, score_threshold=p.candidate_floor, nms_iou=p.nms_iou, limit=p.limit)
+        asked = {"score_threshold": p.candidate_floor, "nms_iou": p.nms_iou, "limit": p.limit, "labeling": True}
+        seen = teacher.detect(features, weak.sizes, **asked)
         if p.box_filter == "tta":
-            asked = {"score_floor": p.candidate_floor, "nms_iou": p.nms_iou, "limit": p.limit}
-            spreads = agreement.tta_spread(teacher, weak, seen, **asked, score_above=p.candidate_score)
+            again = {"score_floor": p.candidate_floor, "nms_iou": p.nms_iou, "limit": p.limit}
+            spreads = agreement.tta_spread(teacher, weak, seen, **again, score_above=p.candidate_score)
         elif p.box_filter == "spread" and not teacher.has_background:
             limits = {"score_floor": p.candidate_floor, "score_above": p.candidate_score}
             spreads = agreement.cluster_spread(teacher, features, seen, weak.sizes, **limits)
@@ -192,6 +201,16 @@ class Method(supervised.Method):
             options = {"default": self.class_threshold, "limits": self.params.scores_by_density}
             self.class_threshold = density_limits.thresholds(part, split, len(self.class_threshold), **options)
             self.objectness_threshold = self.class_threshold
+        if self.params.scores_by_precision is not None:
+            if self.held_out is None:
+                raise BadInput(
+                    "`scores_by_precision` asks held-out images how many boxes are right, but no labeled image is in "
+                    "`val`: give the data a `val_share`, or write `scores_by_precision: null`"
+                )
+            share, *limits = self.params.scores_by_precision
+            options = {"share": share, "limits": tuple(limits)}
+            self.class_threshold = precision_limits.thresholds(self.held_out, len(self.class_threshold), **options)
+            self.objectness_threshold = self.class_threshold
         everything = CandidateTable(part.assign(image_id=0)).of(0)
         for name, flag in self._flags(everything).items():
             refined.loc[here, name] = flag.numpy()
@@ -202,12 +221,10 @@ class Method(supervised.Method):
         return refined, {"rows": len(refined), **counts, **scores}
 
 
-def _check_density(params: Params, low: float, high: float) -> None:
+def _check_scores_of_table(name: str, params: Params, low: float, high: float) -> None:
     if not 0 <= low <= high <= 1:
-        raise ParamsError(f"`scores_by_density` = [{low}, {high}]: write the lowest score first, both from 0 to 1")
+        raise ParamsError(f"`{name}` has the limits {low}, {high}: write the lowest score first, both from 0 to 1")
     if params.teacher != "cached":
-        raise ParamsError("`scores_by_density` counts the boxes of all images: it needs `teacher: cached`")
+        raise ParamsError(f"`{name}` looks at the boxes of all images: it needs `teacher: cached`")
     if params.mine_labeled:
-        raise ParamsError(
-            "`scores_by_density` takes labeled images as completely labeled: it needs `mine_labeled: false`"
-        )
+        raise ParamsError(f"`{name}` takes labeled images as completely labeled: it needs `mine_labeled: false`")

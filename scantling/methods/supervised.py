@@ -24,6 +24,9 @@ class Params(MethodParams):
 
     method: Literal["supervised"] = "supervised"
     views: tuple[Literal["labeled", "weak", "strong"], ...] = Field(("labeled",), min_length=1)
+    joined: bool = Field(
+        False, description="views are one batch whose losses are means over it; else each has losses, which are added"
+    )
 
 
 class Method:
@@ -31,7 +34,8 @@ class Method:
 
     networks, averages (nn.ModuleDict) are set by the loop before the first step: what `modules` gave, trained by the
     student's optimizer, and the moving averages of it. Both are saved with the weights. `given`, set before that: the
-    state of the networks that polish trained (`taught`); {} if it trained none.
+    state of the networks that polish trained (`taught`); {} if it trained none. `held_out`, set before `refine`: label,
+    score and whether it is right of each box of the teacher in held-out images; None if no label of such is known.
     """
 
     labeled_views: tuple[str, ...] = ("labeled",)
@@ -49,6 +53,7 @@ class Method:
         self.corrected = frozenset(int(i) for i in by_hand)  # images that a person finished: nothing is mined in them
         self.networks, self.averages = nn.ModuleDict(), nn.ModuleDict()
         self.given: dict[str, Tensor] = {}
+        self.held_out: pd.DataFrame | None = None
         self.scores = Scores()  # of the candidates that the teacher gave; `step` adds them, `guards` looks
         self.record = Record()  # of what it learns from beside the labels; `step` shows it the targets it made
         if isinstance(params, Params):
@@ -78,7 +83,10 @@ class Method:
         for the student's losses equally often; a divisor of a method's own is the `distributed.mean` of theirs.
         """
         losses: Losses = {}
-        for view in batch.labeled.values():
+        seen = list(batch.labeled.values())
+        if seen and isinstance(self.params, Params) and self.params.joined:
+            seen = [Batch.joined(seen)]
+        for view in seen:
             for name, loss in self.view_losses(student, view, view.targets, "labeled", batch.step).items():
                 losses[f"labeled/{name}"] = losses.get(f"labeled/{name}", 0.0) + loss
         return losses, {}

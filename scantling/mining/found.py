@@ -26,6 +26,7 @@ def seen(
         score_threshold=score_threshold,
         nms_iou=nms_iou,
         limit=limit,
+        labeling=True,
     )
     return [Candidates(f.boxes, f.labels, f.scores, torch.full_like(f.scores, float("nan"))) for f in found]
 

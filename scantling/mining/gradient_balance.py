@@ -65,7 +65,7 @@ class GradientBalance(nn.Module):
         """The class loss of N samples and the balance loss, scalars; updates the statistics in training mode.
 
         shares (N,): 1, or the teacher's background probability of a background sample. scale: weight of this loss in
-        the total, which its gradients enter the statistics with.
+        the total, which its gradients enter the statistics with. The divisor is of this process alone, as released.
         """
         rows = self.row_weights(labels, shares, labeled)
         count = (shares > 0).sum() if labeled else shares.sum()
@@ -87,7 +87,7 @@ class GradientBalance(nn.Module):
 
     @torch.no_grad()
     def _collect(self, logits: Tensor, labels: Tensor, shares: Tensor, step: int, scale: float) -> None:
-        """Sections 2.3 and 2.4: called twice a step, labeled first; then the new weights."""
+        """Sections 2.3 and 2.4: called twice a step (or each part of it), labeled first; then the new weights."""
         if self.training:
             fresh = gradient_matrix(logits.float(), labels, shares, focal=self.gamma > 0)
             fresh = distributed.total(SCALE * scale * fresh)

@@ -187,10 +187,12 @@ def _more(own: Sequence[Result]) -> dict[str, Any]:
 
 
 def _others(result: Result) -> dict[str, dict[str, float | None]]:
-    """The averaged weights by other metrics, where they were computed: VOC's, LVIS', AP by frequency of the labels."""
+    """The averaged weights by other metrics, where they were computed: VOC's, LVIS', AP of groups of classes."""
     found = {metric: result.metrics[metric]["teacher"] for metric in ("voc", "lvis") if metric in result.metrics}
-    groups: dict[str, Any] = result.metrics.get("groups") or {}
-    return found | ({"groups": {name: of["teacher"]["AP"] for name, of in groups.items()}} if groups else {})
+    for kind in ("groups", "imbalance"):
+        groups: dict[str, Any] = result.metrics.get(kind) or {}
+        found |= {kind: {name: of["teacher"]["AP"] for name, of in groups.items()}} if groups else {}
+    return found
 
 
 def _run(result: Result, results: Sequence[Result], baseline: str | None) -> dict[str, Any]:

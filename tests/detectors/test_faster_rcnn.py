@@ -152,14 +152,15 @@ def test_background_weight_is_asked_for_the_drawn_background_and_normalizes(frcn
     torch.testing.assert_close(quarter["class"], expected, rtol=1e-4, atol=1e-5)
 
 
-def test_detect_can_use_the_proposal_counts_of_training(images):
+def test_a_teacher_can_label_with_the_proposal_counts_of_training(images):
     few = {"per_level": 4, "per_image": 3}
     many = small("faster_rcnn_lite", roi={"width": 32}, rpn={"train": few})
-    same = small("faster_rcnn_lite", roi={"width": 32}, rpn={"train": few, "detect_with": "train"})
+    same = small("faster_rcnn_lite", roi={"width": 32}, rpn={"train": few, "label_with": "train"})
     features = many.features(images, SIZES)
-    rows = [{tuple(p.tolist()) for p in d.probabilities} for d in same.detect(features, SIZES, nms_iou=1.0)]
-    assert all(1 <= len(r) <= 3 for r in rows)
-    assert len(many.detect(features, SIZES, nms_iou=1.0)[0]) > 9
+    found = same.detect(features, SIZES, nms_iou=1.0, labeling=True)
+    assert all(1 <= len({tuple(p.tolist()) for p in d.probabilities}) <= 3 for d in found)
+    for detector, labeling in ((same, False), (many, False), (many, True)):
+        assert len(detector.detect(features, SIZES, nms_iou=1.0, labeling=labeling)[0]) > 9
 
 
 def test_class_agnostic_boxes_are_repeated(images, targets):

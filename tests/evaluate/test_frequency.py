@@ -37,6 +37,15 @@ def test_means_leave_out_classes_that_the_subset_has_not():
     assert means["frequent"]["teacher"] == {"AP": None, "AP50": None} and means["frequent"]["classes"] == 1
 
 
+def test_minority_and_majority_are_what_the_split_names():
+    found = frequency.marked(rows([0.2, 0.5, np.nan, 0.4]), LABELED, CLASSES, BORDERS)
+    both = frequency.imbalance(pd.concat([found, found.assign(model="student", AP=0.0)]), ["c", "never"])
+    assert list(both) == ["minority", "majority"] and both["minority"]["classes"] == both["majority"]["classes"] == 2
+    assert both["minority"]["teacher"] == {"AP": pytest.approx(0.4), "AP50": pytest.approx(0.4)}  # the subset has no c
+    assert both["majority"]["teacher"]["AP"] == pytest.approx(0.35) and both["majority"]["student"]["AP"] == 0
+    assert list(frequency.means(found)) == ["rare", "common", "frequent"], "groups by frequency stay as they are"
+
+
 def test_borders_must_rise():
     with pytest.raises(ParamsError, match="common_boxes 3 is below rare_boxes 10"):
         check(FrequencyParams, {"common_boxes": 3}, "evaluate.yaml")

@@ -1,6 +1,7 @@
 """stages/evaluate.py with its command line, on a detector that was never trained."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -100,6 +101,24 @@ def test_files_of_the_stage(arguments):
         assert sum(wrong) == mistakes[role]["false_positives"]["count"] > 0
     gained = metrics["teacher"]["AP"] - metrics["student"]["AP"]
     assert spread["teacher_minus_student"]["AP"]["difference"] == pytest.approx(gained)
+
+
+def test_an_imbalanced_split_is_measured_by_its_minority(arguments):
+    folder, options = arguments
+    at = options.index("--split") + 1
+    split = shutil.copytree(options[at], folder / "imbalanced")
+    (split / "split.json").write_text(json.dumps({"drawn": {"minority": [synthetic.CLASSES[1]]}}))
+    run_stage(evaluate, [*options[:at], str(split), *options[at + 1 :], "--out", "of_imbalanced"])
+    metrics = json.loads((folder / "of_imbalanced/metrics.json").read_text())
+    per_class = pd.read_csv(folder / "of_imbalanced/per_class.csv").set_index(["model", "class"])
+    assert list(metrics) == ["student", "teacher", "pseudo", "groups", "imbalance"]
+    assert metrics["imbalance"]["majority"]["classes"] == 2
+    for role in ("student", "teacher"):
+        few, many = (metrics["imbalance"][kind][role] for kind in ("minority", "majority"))
+        others = [synthetic.CLASSES[0], synthetic.CLASSES[2]]
+        for name in ("AP", "AP50"):
+            assert few[name] == pytest.approx(per_class.loc[(role, synthetic.CLASSES[1]), name])
+            assert many[name] == pytest.approx(per_class.loc[role].loc[others, name].mean())
 
 
 def test_same_bytes_again(arguments):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 
@@ -91,6 +92,18 @@ def test_a_smaller_canvas_gives_the_same_where_the_picture_fits(tmp_path: Path) 
         export.write(detector, tmp_path / "other.onnx", canvas=(60, 96))
 
 
+@pytest.mark.parametrize("changes", [{"antialias": False}, {"antialias": False, "exact_px": (64, 80)}], ids=str)
+def test_pictures_are_resized_as_the_detector_says(tmp_path: Path, changes: dict) -> None:
+    learned, scene = trained.detector("retinanet"), Image.open(trained.scenes(tmp_path)[0][0])
+    params = learned.params.model_copy(update={"input": learned.params.input.model_copy(update=changes)})
+    detector = TrainedDetector(copy.deepcopy(learned.network), params, "cpu")
+    detector.network.params = params
+    export.write(detector, tmp_path / "plain.onnx", **RULE)
+    scene.resize((160, 150)).save(tmp_path / "other.png")
+    count, far, off = export.compare(detector, tmp_path / "plain.onnx", tmp_path / "other.png", RULE)
+    assert count > 0 and far < export.PIXELS and off < export.SCORE
+
+
 def test_a_file_that_disagrees_is_refused(tmp_path: Path) -> None:
     picture = trained.scenes(tmp_path)[0][0]
     export.write(trained.detector("fcos"), tmp_path / "fcos.onnx", score_threshold=0.99)
@@ -98,12 +111,13 @@ def test_a_file_that_disagrees_is_refused(tmp_path: Path) -> None:
         export.compare(trained.detector("fcos"), tmp_path / "fcos.onnx", picture, RULE)
 
 
+@pytest.mark.parametrize("antialias", [True, False])
 @pytest.mark.parametrize(("source", "target"), [(80, 64), (64, 80), (64, 64), (300, 17), (7, 40)])
-def test_resizing_is_that_of_the_views(source: int, target: int) -> None:
+def test_resizing_is_that_of_the_views(source: int, target: int, antialias: bool) -> None:
     image = torch.randint(0, 256, (source, source + 3, 3), dtype=torch.uint8)
     sizes = torch.tensor([source, source + 3]), torch.tensor([target, target])
-    ours = onnx_graph.resize(image, *sizes, (96, 128))
-    theirs = geometry.resize(image.permute(2, 0, 1).contiguous(), (target, target), antialias=True)
+    ours = onnx_graph.resize(image, *sizes, (96, 128), antialias)
+    theirs = geometry.resize(image.permute(2, 0, 1).contiguous(), (target, target), antialias)
     assert ours.shape == (3, 96, 128) and (ours[:, target:] == 0).all() and (ours[:, :, target:] == 0).all()
     assert (ours[:, :target, :target] - theirs.float()).abs().max() <= 1
 

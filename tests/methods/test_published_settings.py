@@ -20,6 +20,8 @@ WARM_500 = {"schedule.warm_up_steps": 500, "schedule.warm_up_factor": 0.001}
 WARM_1000 = {"schedule.warm_up_steps": 1000, "schedule.warm_up_factor": 0.001}
 SIZES_ST = {f"{view}.short_px": (400, 1200) for view in ("labeled", "weak", "strong")} | {"weak.long_px": 1333}
 EMA_ST = {"ema.decay": 0.999, "ema.warm_up": 0, "ema.start": "copy"}
+SHOWN = {"empty_images": False}  # labeled images without a box are dropped
+LARGE = SHOWN | {"min_side_px": 32}
 SOFT = {
     "candidate_floor": 0.05, "candidate_score": 0.5, "objectness_score": 0.9, "class_score": 0.9, "nms_iou": 0.5,
     "limit": 100, "box_filter": "spread", "box_spread": 0.02, "jitter_times": 10, "jitter_fraction": 0.06,
@@ -66,22 +68,22 @@ PUBLISHED: list[tuple[str, str, dict[str, Any]]] = [
     ("training/coco_soft_teacher:views", "ST 5", TWO_STAGE),
     (
         "training/coco_soft_teacher:retrain",
-        "ST 3, 3.1, 4",
+        "ST 2, 3, 3.1, 4",
         course(180_000, (8, 32), 0.01, (120_000, 160_000))
-        | (STEPS_ST | WARM_500 | EMA_ST | {"sampling": "by_probability", "sampling_groups": 8}),
+        | (STEPS_ST | WARM_500 | EMA_ST | LARGE | {"sampling": "by_probability", "sampling_groups": 8}),
     ),
-    ("training/coco_soft_teacher:burn_in", "ST 1", {"steps": 0}),
+    ("training/coco_soft_teacher:burn_in", "ST 1, 2", LARGE | {"steps": 0}),
     ("training/coco_soft_teacher_full:views", "ST 5", TWO_STAGE),
     (
         "training/coco_soft_teacher_full:retrain",
-        "ST 3, 3.1, 4",
+        "ST 2, 3, 3.1, 4",
         course(720_000, (32, 32), 0.01, (480_000, 640_000))
-        | (STEPS_ST | WARM_500 | EMA_ST | {"sampling": "by_probability", "sampling_groups": 8}),
+        | (STEPS_ST | WARM_500 | EMA_ST | LARGE | {"sampling": "by_probability", "sampling_groups": 8}),
     ),
     (
         "training/coco_supervised_full:retrain",
-        "ST 3.1",
-        course(720_000, (16, 0), 0.02, (480_000, 640_000)) | STEPS_ST | WARM_500,
+        "ST 2, 3.1",
+        course(720_000, (16, 0), 0.02, (480_000, 640_000)) | STEPS_ST | WARM_500 | LARGE,
     ),
     # its single-stage variant
     (
@@ -111,17 +113,21 @@ PUBLISHED: list[tuple[str, str, dict[str, Any]]] = [
     ),
     ("detectors/faster_rcnn_unbiased_teacher_voc", "UT 5", {"input.short_px": 600, "roi.focal_gamma": 1.5}),
     ("training/coco_unbiased_teacher:views", "UT 4", {"weak.short_px_choices": tuple(range(640, 801, 32))}),
-    ("training/coco_unbiased_teacher:burn_in", "UT 2, 5", course(2_000, (64, 0), 0.01, ()) | STEPS_ST | WARM_1000),
+    (
+        "training/coco_unbiased_teacher:burn_in",
+        "UT 2, 4, 5",
+        course(2_000, (64, 0), 0.01, ()) | STEPS_ST | WARM_1000 | SHOWN,
+    ),
     (
         "training/coco_unbiased_teacher:retrain",
-        "UT 2, 5",
-        course(178_000, (32, 32), 0.01, ()) | STEPS_ST | {"ema.decay": 0.9996, "ema.buffers": "average"},
+        "UT 2, 4, 5",
+        course(178_000, (32, 32), 0.01, ()) | STEPS_ST | SHOWN | {"ema.decay": 0.9996, "ema.buffers": "average"},
     ),
-    ("training/coco_unbiased_teacher_full:burn_in", "UT 5", course(90_000, (64, 0), 0.01, ()) | WARM_1000),
+    ("training/coco_unbiased_teacher_full:burn_in", "UT 4, 5", course(90_000, (64, 0), 0.01, ()) | WARM_1000 | SHOWN),
     (
         "training/coco_unbiased_teacher_full:retrain",
-        "UT 5",
-        course(270_000, (32, 32), 0.01, ()) | STEPS_ST | {"ema.decay": 0.9996, "ema.changes": ((1, 0.9996),)},
+        "UT 4, 5",
+        course(270_000, (32, 32), 0.01, ()) | STEPS_ST | SHOWN | {"ema.decay": 0.9996, "ema.changes": ((1, 0.9996),)},
     ),
     ("training/voc_unbiased_teacher:views", "UT 4", {"weak.short_px_choices": tuple(range(480, 801, 32))}),
     ("training/voc_unbiased_teacher:burn_in", "UT 5", course(30_000, (32, 0), 0.01, ()) | WARM_1000),
@@ -147,14 +153,14 @@ PUBLISHED: list[tuple[str, str, dict[str, Any]]] = [
         "training/coco_polishing_teacher:retrain",
         "PT 6, 7",
         course(180_000, (8, 24), 0.01, (120_000, 160_000))
-        | (STEPS_ST | WARM_500 | EMA_ST | {"ema.changes": ((120_001, 1.0),), "sampling_groups": 8}),
+        | (STEPS_ST | WARM_500 | EMA_ST | LARGE | {"ema.changes": ((120_001, 1.0),), "sampling_groups": 8}),
     ),
     ("training/voc_polishing_teacher:views", "PT 7", {"weak.short_px": (600, 600), "strong.long_px": 1000}),
     (
         "training/voc_polishing_teacher:retrain",
         "PT 6, 7",
         course(45_000, (8, 8), 0.01, (30_000, 40_000))
-        | (STEPS_ST | WARM_500 | EMA_ST | {"ema.changes": ((30_001, 1.0),), "sampling": "fixed"}),
+        | (STEPS_ST | WARM_500 | EMA_ST | LARGE | {"ema.changes": ((30_001, 1.0),), "sampling": "fixed"}),
     ),
     ("training/voc_polishing_teacher_baseline:views", "PT 7", {"labeled.short_px": (600, 600), "labeled.color": None}),
     (
@@ -192,16 +198,20 @@ PUBLISHED: list[tuple[str, str, dict[str, Any]]] = [
         | {"reweight_warm_up_steps": 12_000, "threshold_warm_up_steps": 32_000, "resample_every_steps": 36_000},
     ),
     ("training/coco_ci_ssod:views", "GS 5", TWO_STAGE),
-    ("training/coco_ci_ssod:retrain", "GS 5", course(180_000, (8, 32), 0.01, ()) | STEPS_ST | WARM_500 | EMA_ST),
+    (
+        "training/coco_ci_ssod:retrain",
+        "GS 1, 5",
+        course(180_000, (8, 32), 0.01, ()) | STEPS_ST | WARM_500 | EMA_ST | LARGE,
+    ),
     (
         "training/lvis_ci_ssod:retrain",
         "GS 5",
-        course(180_000, (8, 32), 0.01, (140_000, 160_000)) | STEPS_ST | WARM_500 | EMA_ST,
+        course(180_000, (8, 32), 0.01, (140_000, 160_000)) | STEPS_ST | WARM_500 | EMA_ST | LARGE,
     ),
     (
         "training/objects365_ci_ssod:retrain",
         "GS 5",
-        course(360_000, (8, 32), 0.01, (280_000, 320_000)) | STEPS_ST | WARM_500 | EMA_ST,
+        course(360_000, (8, 32), 0.01, (280_000, 320_000)) | STEPS_ST | WARM_500 | EMA_ST | LARGE,
     ),
     # Co-mining
     ("methods/co_mining_retinanet", "CM 4, 5, 6", FOUND | {"mine_score": 0.6, "nms_iou": 0.5}),
@@ -216,7 +226,7 @@ PUBLISHED: list[tuple[str, str, dict[str, Any]]] = [
     (
         "training/coco_co_mining:retrain",
         "CM 7",
-        course(90_000, (16, 0), 0.01, (60_000, 80_000)) | STEPS_ST | WARM_1000,
+        course(90_000, (16, 0), 0.01, (60_000, 80_000)) | STEPS_ST | WARM_1000 | SHOWN,
     ),
     # Co-Student
     (
@@ -234,7 +244,7 @@ PUBLISHED: list[tuple[str, str, dict[str, Any]]] = [
         "training/coco_co_student:retrain",
         "CS 4, 9",
         course(90_000, (16, 0), 0.01, (60_000, 80_000))
-        | (STEPS_ST | WARM_1000 | EMA_ST | {"optimizer.norm_decay": False}),
+        | (STEPS_ST | WARM_1000 | EMA_ST | SHOWN | {"optimizer.norm_decay": False}),
     ),
     # SparseDet
     ("methods/sparsedet_coco", "SD 4, 5", SPARSE | {"mine_from_step": 30_000}),
@@ -248,8 +258,8 @@ PUBLISHED: list[tuple[str, str, dict[str, Any]]] = [
     ),
     (
         "training/coco_sparsedet:retrain",
-        "SD 7",
-        course(270_000, (8, 0), 0.01, (210_000, 250_000)) | STEPS_ST | WARM_1000,
+        "SD 3, 7",
+        course(270_000, (8, 0), 0.01, (210_000, 250_000)) | STEPS_ST | WARM_1000 | {"empty_images": True},
     ),
     (
         "training/voc_sparsedet:retrain",

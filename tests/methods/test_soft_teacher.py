@@ -12,6 +12,7 @@ from scantling.data.loader import TrainingStep
 from scantling.methods import MethodParams
 from scantling.mining import background
 from scantling.params import ParamsError
+from scantling.stage import BadInput
 from scantling.target import Target
 from tests import tiny, toy
 from tests.methods.recording import view
@@ -158,6 +159,35 @@ def test_density_where_it_cannot_be_counted(changes, message):
     params = MethodParams.load(toy.ROOT / "params/methods/soft_teacher_by_density.yaml").model_copy(update=changes)
     with pytest.raises(ParamsError, match=message):
         methods.create(params, ("a", "b"), None)
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"scores_by_precision": (0.8, 0.9, 0.3)}, "lowest score first"),
+        ({"scores_by_density": (0.3, 0.9)}, "set the same thresholds"),
+        ({"teacher": "ema"}, "needs `teacher: cached`"),
+    ],
+)
+def test_precision_where_it_cannot_be_counted(changes, message):
+    params = MethodParams.load(toy.ROOT / "params/methods/soft_teacher_by_precision.yaml").model_copy(update=changes)
+    with pytest.raises(ParamsError, match=message):
+        methods.create(params, ("a", "b"), None)
+
+
+def test_thresholds_by_precision_need_held_out_images_and_follow_them():
+    file = toy.ROOT / "params/methods/soft_teacher_by_precision.yaml"
+    one = methods.create(MethodParams.load(file), ("a", "b"), None)
+    corners = {"x1": 0.0, "y1": 0.0, "x2": 9.0, "y2": 9.0}
+    table = pd.DataFrame({"image_id": 1, "label": 0, "score": [0.85, 0.45], "spread": 0.1, **corners})
+    split = pd.DataFrame({"image_id": [1], "labeled": [False], "box_id": [-1]})
+    with pytest.raises(BadInput, match="no labeled image is in `val`"):
+        one.refine(table, split)
+    for right, used in ((True, [True, True]), (False, [False, False])):
+        one.held_out = pd.DataFrame({"label": 0, "score": [0.4 + k / 50 for k in range(25)], "right": right})
+        refined, aids = one.refine(table, split)
+        assert refined["for_class"].tolist() == refined["for_objectness"].tolist() == used
+        assert aids["class_scores"] == [0.3 if right else 0.9] * 2
 
 
 def test_places_teach_objectness_and_boxes_and_no_class() -> None:

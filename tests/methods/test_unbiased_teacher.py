@@ -49,6 +49,17 @@ def test_published_step_after_burn_in() -> None:
             assert term.grad is not None and term.grad.item() == pytest.approx(weights[NAMES[name]])
 
 
+def test_the_baseline_is_its_labeled_half() -> None:
+    labeled = {"strong": view([10, 11], boxes=1), "weak": view([20, 21], boxes=1)}
+    file = toy.ROOT / "params/methods/supervised_unbiased_teacher.yaml"
+    baseline = methods.create(MethodParams.load(file), Recorder.classes, None)
+    theirs, ours = Recorder(), Recorder()
+    losses, _ = baseline.step(theirs, None, TrainingStep(labeled, {}))
+    labeled_half, _ = method().step(ours, Recorder(), TrainingStep(labeled, {}))
+    assert theirs.calls == ours.calls == [("losses", [10, 11, 20, 21], [1, 1, 1, 1])]
+    assert losses == labeled_half and baseline.labeled_views == ("strong", "weak")
+
+
 def test_published_threshold() -> None:
     with np.load(GOLDEN / "ut_threshold.npz") as case:
         boxes, labels, scores = (torch.from_numpy(case[k]) for k in ("boxes", "classes", "scores"))

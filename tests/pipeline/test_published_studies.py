@@ -63,11 +63,12 @@ def test_every_file_of_a_study_is_there_and_valid(path: Path) -> None:
         assert Path(weights).is_file() or Path(weights).name in Path("docs/weights.md").read_text(), weights
     kinds = {tuple(run[k] for k in ("detector", "training", "file")) for run in rows["runs"].values()}
     for detector, training, method in kinds:
-        DetectorParams.load(f"params/detectors/{detector}.yaml")
         views = ViewParams.load(f"params/training/{training}.yaml:views")
         maker = methods.create(MethodParams.load(f"params/methods/{method}.yaml"), ("a", "b"), None)
         wanted = {*maker.labeled_views, *maker.unlabeled_views}
         assert all(getattr(views, view) is not None for view in wanted), (training, method)
+        tested = DetectorParams.load(f"params/detectors/{detector}.yaml").input
+        assert tested.antialias == views.labeled.antialias, (training, detector, "is tested as it is trained")
 
 
 @pytest.mark.parametrize("path", [p for p in STUDIES if p.stem not in SMALL], ids=lambda p: p.stem)

@@ -104,6 +104,21 @@ def test_backbone_weights_are_watched(project: Path) -> None:
     assert found == {"d1": "data/weights/R-50.pkl", "d2": "stages/burn_in.py"}
 
 
+def test_students_can_begin_with_the_backbone_alone(project: Path) -> None:
+    plain = expand()["runs"]["digits-few-f1-d1-t-supervised-s0"]
+    assert (plain["begin"], plain["backbone"]) == ("weights", "stages/retrain.py")
+    Path("params/detectors/d1.yaml").write_text("backbone: {weights: data/weights/R-50.pkl}")
+    Path("params/methods/soft.yaml").write_text("method: soft_teacher\nteacher: cached")
+    runs = expand(rounds=2, round_start="backbone")["runs"]
+    for name in ("supervised", "soft", "soft_round2"):
+        run = runs[f"digits-few-f1-d1-t-{name}-s0"]
+        assert (run["begin"], run["backbone"]) == ("backbone", "data/weights/R-50.pkl")
+        assert run["start"] == "results/burn_in/digits-few-f1-d1-t-s0", "which says what detector it is"
+    Path("params/methods/soft.yaml").write_text("method: soft_teacher\nteacher: ema")
+    with pytest.raises(ParamsError, match="blind as it"):
+        expand(round_start="backbone")
+
+
 def test_trainings_with_the_same_burn_in_share_it(project: Path) -> None:
     Path("params/training/longer.yaml").write_text("burn_in: {}\nretrain: {steps: 9}")
     Path("params/training/other.yaml").write_text("burn_in: {steps: 5}")

@@ -116,6 +116,7 @@ def _write_run(results: Path, index: Index, run: Run, rng: np.random.Generator) 
     if rich:
         metrics["voc"] = {role: {"AP_11_points": 0.5, "AP_area": 0.25} for role in scored}
         metrics["groups"] = {"rare": {"classes": 1, **{role: {"AP": 0.125, "AP50": 0.5} for role in scored}}}
+        metrics["imbalance"] = {"minority": metrics["groups"]["rare"]}
         metrics["burn_in"] = {"images": 8, "burn_in_AP": 0.9, "teacher_AP": 0.5, "below_burn_in": run.fold == 2}
         spread = {"level": 0.95} | {role: {"AP": [0.111, 0.999], "AP50": None} for role in scored}
         (folder / "intervals.json").write_text(json.dumps(spread))

@@ -87,6 +87,7 @@ def test_newer_results_show_more_and_older_ones_do_not(made, page):
     results = page.split('<section id="results">')[1]
     assert results.count("AP area") == 1 and "11.1 to 99.9" in page
     assert results.count("AP by frequency of the labels") == 1
+    assert results.count("AP of minority and majority classes") == 1
     assert results.count("soft: the averaged weights of 1 of 3 runs end below the burn-in") == 1
     facts = json.loads((made.out / "summary.json").read_text())["groups"]
     assert facts[0]["methods"][0]["more"]["voc"]["AP_area"]["mean"] == 0.25 and facts[1]["methods"][0]["more"] == {}
@@ -124,7 +125,7 @@ def test_every_baseline_is_gray_and_listed_first(page):
     """Groups of different baselines use the gray of both; the other methods keep their color in all groups."""
     shown = re.findall(r'<span class="swatch colored (m\d)"></span>(\w+)</th>', page)
     colors = [("m0", "supervised"), ("m1", "soft")], [("m0", "supervised_two_views"), ("m2", "mining")]
-    more = [*colors[0], *colors[0]]  # only the first group has VOC's numbers and groups of classes
+    more = 3 * [*colors[0]]  # only the first group has VOC's numbers and groups of classes
     assert shown == [*colors[0], *more, *colors[1], *colors[0], *colors[1]]  # tables of results, then of targets
 
 
