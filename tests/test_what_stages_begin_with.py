@@ -1,4 +1,4 @@
-"""Which images of a split burn_in and retrain draw: empty ones and small ones as the training says."""
+"""What burn_in and retrain begin their training with: images of the split, weights of the start or of the backbone."""
 
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,18 @@ from tests import toy
 
 
 class Begins(Exception):
-    """Ends a stage where its training would begin, with the images it has."""
+    """Ends a stage where its training would begin, with what it gives to it."""
 
 
 @pytest.fixture
-def drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """What a stage would draw from, as a function of its name, its training and its method.
+def drawn(begun: Any) -> Any:
+    """The images that a stage would draw from, as a function of its name, its training and its method."""
+    return lambda *words, **changes: begun(*words, **changes)["pool"]
+
+
+@pytest.fixture
+def begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """What a stage would begin with, as a function of its name, its training and its method.
 
     Images 0 to 3 are labeled, 3 is empty; 4 to 7 are not; 0 and 7 are 20 pixels high.
     """
@@ -43,12 +49,12 @@ def drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     checkpoint.save_polishing(tmp_path / "polishing.safetensors", torch.nn.ModuleDict(), teacher="", facts={})
     monkeypatch.chdir(tmp_path)
 
-    def run(*, pool: Pool, **_: Any) -> None:
-        raise Begins(pool)
+    def run(**given: Any) -> None:
+        raise Begins(given)
 
     monkeypatch.setattr(train, "run", run)
 
-    def pool(stage: str, method: str = "supervised", **changes: Any) -> Pool:
+    def begin(stage: str, method: str = "supervised", begin: str = "weights", **changes: Any) -> dict[str, Any]:
         places = {"index": tmp_path, "split": tmp_path, "out": tmp_path / "out", "views": toy.VIEWS, "seed": 0}
         given: dict[str, Any] = places | {"training": toy.training(1, **changes)}
         with pytest.raises(Begins) as caught:
@@ -56,10 +62,10 @@ def drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
                 burn_in(detector=params, **given)
             else:
                 asked = MethodParams.load(toy.ROOT / f"params/methods/{method}.yaml")
-                retrain(start=tmp_path, teacher=tmp_path, refined=tmp_path, method=asked, **given)
+                retrain(start=tmp_path, teacher=tmp_path, refined=tmp_path, begin=begin, method=asked, **given)
         return caught.value.args[0]
 
-    return pool
+    return begin
 
 
 def test_by_default_all_images_are_drawn(drawn: Any) -> None:
@@ -104,3 +110,33 @@ def test_none_left_of_one_kind(tmp_path: Path) -> None:
         Pool.of(tmp_path, images, split[split["image_id"] >= 1], keep_empty=False)
     labeled = split[split["labeled"]]
     assert Pool.of(tmp_path, images, labeled, keep_empty=True, min_side_px=10).unlabeled == []
+
+
+def weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: value for name, value in model.state_dict().items() if value.is_floating_point()}
+
+
+def same(one: torch.nn.Module, other: torch.nn.Module, part: str) -> bool:
+    pairs = zip(weights(one).items(), weights(other).values(), strict=True)
+    return all(torch.equal(a, b) for (name, a), b in pairs if name.startswith(part))
+
+
+def test_a_student_begins_with_the_weights_of_the_start(begun: Any) -> None:
+    given = begun("retrain", "soft_teacher_frozen")
+    assert same(given["student"], toy.detector("retinanet_lite"), "") and same(given["student"], given["average"], "")
+
+
+@pytest.mark.parametrize("method", ["supervised", "soft_teacher_frozen", "soft_teacher_cached"])
+def test_or_with_the_backbone_alone_and_learns_from_the_same_teacher(begun: Any, method: str) -> None:
+    """The backbone is the package's, the heads are drawn anew, by the seed: not those that burn_in began with."""
+    given, again = begun("retrain", method, begin="backbone"), begun("retrain", method, begin="backbone")
+    student, made = given["student"], toy.detector("retinanet_lite")
+    assert same(student, again["student"], "") and same(student, given["average"], "")
+    assert not same(student, made, "class_head") and not same(student, made, "box_head")
+    if method == "soft_teacher_frozen":
+        assert same(given["labeler"], made, "")
+
+
+def test_another_beginning_is_an_error(begun: Any) -> None:
+    with pytest.raises(BadInput, match="--begin teacher: a student begins with `weights` or `backbone`"):
+        begun("retrain", begin="teacher")
