@@ -10,6 +10,8 @@ from torch import nn
 
 from scantling.params import Params
 
+NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)  # what has a scale and a shift
+
 
 class Optimizer(Params):
     name: Literal["sgd", "adam", "adamw"]
@@ -23,17 +25,15 @@ class Optimizer(Params):
 def make_optimizer(model: nn.Module, params: Optimizer, networks: nn.Module | None = None) -> torch.optim.Optimizer:
     """The pretrained trunk (parameters named `backbone.`) has its own rate; a method's `networks` have the rest's.
 
-    Frozen parameters are left out. Scale and shift of normalization layers are the parameters of one dimension that
-    are no bias of a convolution or a linear layer.
+    Frozen parameters are left out.
     """
-    plain = {id(m.bias) for m in model.modules() if isinstance(m, nn.Linear | nn.modules.conv._ConvNd)}
-    named = list(model.named_parameters()) + list(networks.named_parameters() if networks is not None else ())
-    if networks is not None:
-        plain |= {id(m.bias) for m in networks.modules() if isinstance(m, nn.Linear | nn.modules.conv._ConvNd)}
+    parts = [model] if networks is None else [model, networks]
+    named = [pair for part in parts for pair in part.named_parameters()]
+    of_norms = {id(p) for part in parts for m in part.modules() if isinstance(m, NORMS) for p in m.parameters(False)}
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in named:
         if parameter.requires_grad:
-            decayed = params.norm_decay or parameter.ndim != 1 or id(parameter) in plain
+            decayed = params.norm_decay or id(parameter) not in of_norms
             groups.setdefault((name.startswith("backbone."), decayed), []).append(parameter)
     rate = params.learning_rate
     settings = [

@@ -33,6 +33,14 @@ def test_normalization_may_be_spared_from_weight_decay() -> None:
     assert [g["weight_decay"] for g in whole.param_groups] == [0.01]
 
 
+def test_scales_of_a_detector_are_no_normalization() -> None:
+    model = tiny.detector("fcos")
+    params = Optimizer(name="sgd", learning_rate=0.1, weight_decay=0.01, norm_decay=False)
+    decayed = {id(p): g["weight_decay"] for g in make_optimizer(model, params).param_groups for p in g["params"]}
+    scales = [p for n, p in model.named_parameters() if n.endswith("scales")]
+    assert scales and all(decayed[id(p)] == 0.01 for p in scales)
+
+
 @pytest.mark.parametrize(
     ("name", "kind"), [("sgd", torch.optim.SGD), ("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)]
 )

@@ -50,9 +50,10 @@ class ExtremeParams(SparseParams):
 
 
 class Keep1Params(SparseParams):
-    """One box per class and image is kept (SIOD, arXiv 2203.15353): the first of the file, or a random one."""
+    """`k` boxes per class and image are kept (SIOD, arXiv 2203.15353, has 1): the first of the file, or random ones."""
 
     protocol: Literal["keep1"]
+    k: int = Field(1, ge=1)
     select: Literal["first", "random"] = "first"
 
 
@@ -84,7 +85,7 @@ def keep(
     pair = image.astype(np.int64) * (int(label.max(initial=0)) + 1) + label
     if isinstance(params, Keep1Params):
         first = params.select == "first"
-        return rank(np.argsort(row) if first else hash_order(box_id, "keep1", seed), pair)[0] == 0
+        return rank(np.argsort(row) if first else hash_order(box_id, "keep1", seed), pair)[0] < params.k
 
     order = hash_order(box_id, params.protocol, seed)
     match params:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from pydantic import Field
@@ -37,6 +38,9 @@ class RoiParams(Params):
     aligned: bool  # RoIAlign without the half-pixel shift of its first version
     level_size_px: float = Field(gt=0)  # level = floor(log2(sqrt(w * h) / this)), held inside the pyramid
     width: int = Field(ge=1)  # units of the two layers
+    # how their weights start, uniform in +- a: "torch" 1 / sqrt(inputs); "caffe2" sqrt(3 / inputs), as detectron2;
+    # "xavier" sqrt(6 / (inputs + width)), as mmdetection
+    start: Literal["torch", "caffe2", "xavier"] = "torch"
     class_specific_boxes: bool
     coder: CoderParams
     smooth_l1_beta: float = Field(ge=0)  # in units of the deltas; 0 = L1
@@ -72,6 +76,12 @@ class RoiStage(nn.Module):
         self.params, self.strides, self.classes = params, tuple(strides), classes
         self.rule = Rule(params.positive_iou, params.positive_iou, ignore_iou)
         self.layers = TwoMLPHead(channels * params.pooled_cells**2, params.width)
+        for layer in (self.layers.fc6, self.layers.fc7) if params.start != "torch" else ():
+            if params.start == "caffe2":
+                nn.init.kaiming_uniform_(layer.weight, a=1)
+            else:
+                nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)
         self.class_logits = nn.Linear(params.width, classes + 1)
         self.box_deltas = nn.Linear(params.width, 4 * classes if params.class_specific_boxes else 4)
         for layer, spread in ((self.class_logits, 0.01), (self.box_deltas, 0.001)):  # Fast R-CNN, section 2.3

@@ -125,7 +125,8 @@ class Rpn(nn.Module):
         """Objectness and box loss, scalars, both divided by the number of sampled anchors of the batch.
 
         anchors (R, 4), all levels; valid (B, R) bool: the ones to use. Uses the boxes with `for_objectness`. With
-        background=False the terms of an image's negatives are zero; the normalizer still counts them.
+        background=False the terms of an image's negatives are zero, and an image without a box counts for nothing
+        (SparseDet section 5, step 1).
         """
         p = self.params
         if p.border_px is not None:
@@ -146,7 +147,9 @@ class Rpn(nn.Module):
             wanted.append(self.coder.encode_single(targets[i].boxes[truth], anchors[positive]))
         drawn_logits = torch.cat(positive_logits + negative_logits)
         is_positive = torch.arange(len(drawn_logits), device=logits.device) < sum(map(len, positive_logits))
-        count = len(drawn_logits) if p.normalizer == "drawn" else p.sampled * len(targets)
+        learned = [t.background or bool(s.any()) for t, s in zip(targets, seen, strict=True)]
+        sizes_drawn = [p.sampled if p.normalizer == "sampled" else len(a) + len(b) for a, b in drawn]
+        count = sum(n for n, here in zip(sizes_drawn, learned, strict=True) if here)
         objectness = binary_loss(drawn_logits, is_positive, torch.cat(weights + shares), count=count)
         box = box_loss(torch.cat(predicted), torch.cat(wanted), torch.cat(weights), beta=p.smooth_l1_beta, count=count)
         return objectness, box

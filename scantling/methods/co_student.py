@@ -15,6 +15,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from scantling import boxes as box_ops
 from scantling.candidates import FLAGS, Candidates, CandidateTable
 from scantling.data.loader import TrainingStep, Views
 from scantling.methods import MethodParams, supervised
@@ -107,7 +108,10 @@ class Method(supervised.Method):
         both = {name: views[name] for name in self.pair}
         if teacher is None:
             assert self.table is not None, "teacher mode cached needs the refined labels"
-            return {name: found.read(self.table, view) for name, view in both.items()}
+            return {  # a box that a view cut down to a line would have an area again in the other one
+                name: [c.keep(box_ops.has_area(c.boxes)) for c in found.read(self.table, view)]
+                for name, view in both.items()
+            }
         p, raw = self.params, views["raw"]
         features = teacher.features(raw.images, raw.sizes)
         sure = found.seen(teacher, features, raw, score_threshold=p.teacher_score, nms_iou=p.nms_iou, limit=p.limit)

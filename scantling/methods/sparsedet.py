@@ -135,7 +135,9 @@ class Method(supervised.Method):
                 order = torch.randperm(len(rest[i]), generator=generator)[: student.regions_per_image]
                 drawn[i] = rest[i][order.to(rest[i].device)]
         sure = self._sure(student, features["weak"], drawn, sizes) if told is None else [s for _, s in told]
-        targets = self._strong_targets(found.unless(sure, weak, self.corrected), truth)
+        # the regions of each view are drawn by a seed of its own (step 6)
+        apart = [replace(t, seed=own.seed) for t, own in zip(truth, strong.targets, strict=True)]
+        targets = self._strong_targets(found.unless(sure, weak, self.corrected), apart)
         self.record.see(strong, targets, truth)
         of_strong, _ = student.region_losses(
             features["strong"], _only(rest, [len(t) > 0 for t in targets]), targets, sizes
@@ -195,26 +197,24 @@ class Method(supervised.Method):
     ) -> tuple[supervised.Losses, dict[str, float]]:
         """Ours (section 14): mined are the student's own confident boxes away from every label; they are ignored.
 
-        What a teacher is sure of joins the strong view's labels.
+        What it, or a teacher, is very sure of joins the strong view's labels, as in step 5.
         """
         p, sizes = self.params, weak.sizes
         features = {"weak": student.features(weak.images, sizes), "strong": student.features(strong.images, sizes)}
-        regions = [boxes.new_zeros((0, 4)) for boxes in (t.boxes for t in weak.targets)]
         if told is not None:
-            regions = [self._kept_out(r, r[:0], step)[0] for r, _ in told]
-        elif p.mine and step >= p.mine_from_step:
-            with torch.no_grad():
-                plain = [level.detach() for level in features["weak"]]
-                seen = student.detect(plain, sizes, score_threshold=p.candidate_floor, nms_iou=p.nms_iou, limit=p.limit)
-            self.scores.add(torch.cat([f.scores for f in seen]), len(seen))
-            offered = [(f.boxes, f.scores) for f in seen]
-            regions, _ = self._mined(offered, weak.targets, step, weak.image_ids)
+            regions, sure = [self._kept_out(r, r[:0], step)[0] for r, _ in told], [s for _, s in told]
+        else:
+            limits = {"score_threshold": p.candidate_floor, "nms_iou": p.nms_iou, "limit": p.limit}
+            seen = found.seen(student, features["weak"], weak, **limits)
+            self.scores.add(torch.cat([c.scores for c in seen]), len(seen))
+            regions, _ = self._mined([(c.boxes, c.scores) for c in seen], weak.targets, step, weak.image_ids)
+            sure = found.unless(seen, weak, self.corrected)
         losses: supervised.Losses = {}
         added = 0
         for view in (weak, strong):
             known = view.targets
-            if told is not None and view is strong:
-                known = self._strong_targets([s for _, s in told], view.targets)
+            if view is strong:
+                known = self._strong_targets(sure, view.targets)
                 added = sum(map(len, known)) - sum(map(len, view.targets))
                 self.record.see(view, known, view.targets)
             targets = [

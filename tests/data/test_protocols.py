@@ -61,6 +61,7 @@ def every(**given: Any) -> dict[str, Any]:
         "extreme": sparse.ExtremeParams(protocol="extreme", **allowed),
         "keep1": sparse.Keep1Params(protocol="keep1", **allowed),
         "keep1 random": sparse.Keep1Params(protocol="keep1", select="random", **allowed),
+        "keep1 of two": sparse.Keep1Params(protocol="keep1", select="random", k=2, **allowed),
         "imbalanced": imbalanced.ImbalancedParams(
             protocol="imbalanced", minority=("b", "d"), majority_percent=60, minority_shots=1, **allowed
         ),
@@ -159,7 +160,7 @@ def test_one_truth_serves_many_splits() -> None:
         assert rows.equals(again) and facts == same, name
 
 
-@pytest.mark.parametrize("name", sorted(set(EVERY) - {"full", "keep1", "transfer"}))
+@pytest.mark.parametrize("name", sorted(set(EVERY) - {"full", "keep1", "keep1 of two", "transfer"}))
 def test_another_fold_is_another_choice(name: str) -> None:
     index = made(60, 6)
     index = Index(**{**vars(index), "classes": tuple("abcde")})

@@ -83,3 +83,14 @@ def test_cached_boxes_of_the_refined_table_correct_both_views() -> None:
     cached = method(refined, teacher="cached")
     targets, _, mined = cached._targets(Recorder(), None, {"weak": view([7]), "strong": view([7])})
     assert mined == 1 and [len(targets[n][0]) for n in targets] == [1, 1]
+
+
+def test_a_cached_box_that_a_sheared_view_does_not_show_teaches_nothing_in_the_other_one() -> None:
+    """Cut down to a line at the border, it would be warped back into a box where nothing is."""
+    row = {"image_id": 7, "label": 1, "score": 0.95, "x1": 10.0, "y1": 250.0, "x2": 60.0, "y2": 390.0, "spread": 0.1}
+    pseudo = pd.DataFrame([row], columns=list(COLUMNS)).astype(COLUMNS)
+    refined, _ = method().refine(pseudo, pd.DataFrame({"image_id": [7], "labeled": [True], "box_id": [-1]}))
+    views = {name: view([7], size=(400, 400)) for name in ("weak", "strong")}
+    views["strong"].matrices = torch.tensor([[[1.0, -1, 0], [0, 1, 0], [0, 0, 1]]], dtype=torch.float64)
+    targets, _, _ = method(refined, teacher="cached")._targets(Recorder(), None, views)
+    assert len(targets["weak"][0]) == 0 and len(targets["strong"][0]) == 0

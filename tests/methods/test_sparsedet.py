@@ -1,5 +1,6 @@
 """SparseDet's step: which regions leave the supervised loss, what joins the strong view's targets."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -10,7 +11,7 @@ from scantling import methods
 from scantling.data.loader import TrainingStep
 from scantling.methods import MethodParams
 from scantling.pseudo import COLUMNS
-from scantling.target import Target
+from scantling.target import Batch, Target
 from tests import tiny, toy
 from tests.methods.recording import view
 
@@ -59,6 +60,41 @@ def test_without_any_label_only_confident_boxes_teach() -> None:
     assert logged["pseudo_boxes"] == 0
     losses, logged = method(add_score=0.0, mine=False).step(student, None, TrainingStep(views, {}))
     assert logged["pseudo_boxes"] > 0 and losses["labeled/class"].item() > 0
+
+
+def test_an_image_without_a_label_does_not_dilute_the_proposal_loss() -> None:
+    student = tiny.detector("faster_rcnn", CLASSES).train()
+    losses = []
+    for boxes in ([1], [1, 0]):
+        parts = [view([k + 1], boxes=n) for k, n in enumerate(boxes)]
+        views = {name: Batch.joined(parts) for name in ("weak", "strong")}
+        for one in views.values():
+            one.targets = [replace(t, seed=k) for k, t in enumerate(one.targets)]
+        losses.append(method(mine=False).step(student, None, TrainingStep(views, {}))[0])
+    for name in ("labeled/rpn_class", "labeled/rpn_box"):
+        torch.testing.assert_close(losses[0][name], losses[1][name], rtol=1e-4, atol=1e-6)
+
+
+def test_each_view_draws_its_regions_by_its_own_seed() -> None:
+    student = tiny.detector("faster_rcnn", CLASSES).train()
+    seeds, original = [], student.region_losses
+    student.region_losses = lambda f, p, t, s: seeds.append([one.seed for one in t]) or original(f, p, t, s)
+    views = {"weak": view([1], boxes=1), "strong": view([1], boxes=1)}
+    for seed, one in enumerate(views.values()):
+        one.targets = [replace(t, seed=seed) for t in one.targets]
+    method().step(student, None, TrainingStep(views, {}))
+    assert seeds == [[0], [1]]
+
+
+@pytest.mark.parametrize("architecture", [a for a in tiny.ARCHITECTURES if a != "faster_rcnn"])
+def test_confident_boxes_join_the_strong_view_on_one_stage_as_well(architecture: str) -> None:
+    student = tiny.detector(architecture, CLASSES).train()
+    views = {"weak": view([1], boxes=1), "strong": view([1], boxes=1)}
+    added = [
+        method(add_score=score, candidate_floor=0.0, mine=False).step(student, None, TrainingStep(views, {}))[1]
+        for score in (0.0, 1.0)
+    ]
+    assert added[0]["pseudo_boxes"] > 0 and added[1]["pseudo_boxes"] == 0
 
 
 def test_refine_shows_what_would_be_mined(tmp_path: Path) -> None:
