@@ -67,7 +67,7 @@ for stage in STAGES:
             nodes=GIVEN[stage["name"]].nodes,
             options="--force" if config.get("force") else "",
         shell:
-            "{sys.executable} -m workflow.job {params.stage} {log} {params.gpu} {params.nodes} {params.options}"
+            "{sys.executable:q} -m workflow.job {params.stage} {log} {params.gpu} {params.nodes} {params.options}"
 
 
 rule pages:
@@ -103,7 +103,7 @@ rule page:
         "logs/snakemake/page@{study}.log",
     localrule: True
     shell:
-        "{sys.executable} -m workflow.pages {wildcards.study} 2> {log}"
+        "{sys.executable:q} -m workflow.pages {wildcards.study} 2> {log}"
 
 
 onerror:

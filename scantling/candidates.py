@@ -52,6 +52,7 @@ class Candidates:
 
 def load(file: Path, more: Sequence[str] = ()) -> pd.DataFrame:
     """Of a refined table, which may be large, the columns that training reads, and `more`."""
+    parquet.check(file)
     there = [name for name in (*COLUMNS, *more) if name in pq.read_schema(file).names]
     return pd.DataFrame({name: parquet.column(file, name).array for name in there}, copy=False)
 

@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from scantling.data import parquet
 from scantling.data.index import table
 from scantling.pseudo import COLUMNS
 
@@ -46,7 +47,7 @@ def load_held_out(folder: Path) -> tuple[str, pd.DataFrame] | None:
     held_out = json.loads(summary.read_text()).get("held_out", {}) if summary.is_file() else {}
     if not held_out.get("images"):
         return None
-    return held_out["subset"], pd.read_parquet(folder / "held_out.parquet")
+    return held_out["subset"], parquet.read(folder / "held_out.parquet")
 
 
 class Counts:

@@ -63,6 +63,8 @@ def run(function: Callable[..., None], argv: list[str] | None = None) -> None:
     except (OSError, RuntimeError) as error:
         if full := _disk_full(error):
             _end(f"{function.__name__}: {full}")
+        if isinstance(error, FileNotFoundError) and (hint := _not_of_the_stage(error, values)):
+            _end(f"{function.__name__}: {hint}")
         if isinstance(error, OSError) or not distributed.deserted(error):
             raise
         _end(f"{function.__name__}: another process ended; see what it says")
@@ -118,14 +120,14 @@ def _work(function: Callable[..., None], values: dict[str, Any], out: Path, read
     distributed.barrier()  # nothing is published before all have done their part
     if distributed.is_first():
         _write_provenance(fresh, function, values, read, time.time() - started)
-        _publish(fresh, out)
+        publish(fresh, out)
     else:
         shutil.rmtree(fresh, ignore_errors=True)
     distributed.finish()
     log.line(f"{function.__name__} {out}: done in {time.time() - started:.1f} s")
 
 
-def _publish(fresh: Path, out: Path) -> None:
+def publish(fresh: Path, out: Path) -> None:
     """`fresh` becomes `out`; a kill at any moment leaves the old folder, none or the new one, never a part of one."""
     old = out.with_name(f".{out.name}.old.part")
     shutil.rmtree(old, ignore_errors=True)
@@ -207,6 +209,17 @@ def _refuse_damaged(name: str, path: Path) -> None:
                 "another hash): damaged, or changed by hand; `python -m workflow.verify` removes what is damaged, then "
                 "run again"
             )
+
+
+def _not_of_the_stage(error: FileNotFoundError, values: dict[str, Any]) -> str | None:
+    """One sentence if a folder that was given lacks a file that is read there."""
+    for name, path in values.items():
+        if isinstance(path, Path) and path.is_dir() and name != "out" and f"{path}{os.sep}" in str(error):
+            return (
+                f"--{name} {path} has not all of the files that are read there ({error}): is it a folder that the "
+                "stage before wrote? `--help` says what is read"
+            )
+    return None
 
 
 def _disk_full(error: BaseException | None) -> str | None:

@@ -42,8 +42,10 @@ def folder(stage: str, **decides: Any) -> Path:
         else:
             text = json.dumps(value)
         seen.update(f"{name}={text}\n".encode())
-    for file in sorted(Path(__file__).parent.rglob("*.py")):
-        if not {"report", "evaluate", "review", "export", "label"} & set(file.parts):  # they change no training
+    package = Path(__file__).parent
+    for file in sorted(package.rglob("*.py")):
+        changes_no_training = {"report", "evaluate", "review", "export", "label"} & set(file.relative_to(package).parts)
+        if not changes_no_training:
             seen.update(file.read_bytes())
     return ROOT / stage / seen.hexdigest()[:16]
 

@@ -52,7 +52,7 @@ def polish(
 ) -> None:
     data = tables.load(index, truth=False)
     maker = methods.create(method, data.classes, None)
-    found, labels = pd.read_parquet(pseudo / "pseudo.parquet"), splits.load(split)
+    found, labels = parquet.read(pseudo / "pseudo.parquet"), splits.load(split)
     by_hand = corrected.load(corrections, data)
     weights = teacher / "teacher.safetensors"
     trained, facts = nn.ModuleDict(), {}

@@ -37,6 +37,11 @@ def prepare(data: DataParams, out: Path) -> None:
     log.line(
         f"{data.name}: {len(checked.images)} images, {boxes} boxes, {len(checked.classes)} classes; {repaired} repaired"
     )
+    if "test" not in checked.facts["counts"]:
+        log.warn(
+            f"{data.name}: no image is in subset `test`, so finished models could not be measured: set `test_share` in "
+            "its file, or `subset: val` in params/evaluate.yaml"
+        )
     index.save(checked, out)
     page.write(checked, found, out / "check.html")
 

@@ -20,7 +20,8 @@ from scantling.stage import device, run
 
 def pseudo_label(index: Path, split: Path, teacher: Path, params: pseudo.PseudoLabelParams, out: Path) -> None:
     data = tables.load(index, truth=False)
-    wanted = data.images[data.images["image_id"].isin(splits.image_ids(split))]
+    splits.refuse_foreign(ids := splits.image_ids(split), data.images)
+    wanted = data.images[data.images["image_id"].isin(ids)]
     detector, header = checkpoint.load_weights(teacher / "teacher.safetensors", classes=data.classes)
     keep = work.folder(
         "pseudo_label",

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from scantling import candidates, checkpoint, detectors, methods, train, work
 from scantling.augment.views import ViewParams, torch_seed
-from scantling.data import corrections
+from scantling.data import corrections, parquet
 from scantling.data import index as tables
 from scantling.data import split as splits
 from scantling.data.loader import Pool
@@ -75,6 +75,7 @@ def retrain(
     if method.teacher == "cached":  # only then the method learns from the table
         labels = candidates.load(refined / "refined.parquet", methods.module(method.method).Method.refined_columns)
     else:
+        parquet.check(refined / "refined.parquet")
         labels = pd.read_parquet(refined / "refined.parquet", filters=[("source", "==", "corrected")])
     maker = methods.create(method, data.classes, labels)
     maker.given = _networks(refined / "polishing.safetensors", teacher / "teacher.safetensors")

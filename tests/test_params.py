@@ -6,6 +6,8 @@ from typing import Literal
 import pytest
 from pydantic import Field
 
+from scantling.detectors import DetectorParams
+from scantling.methods import MethodParams
 from scantling.params import Params, ParamsError
 from scantling.train import TrainingParams
 
@@ -45,6 +47,24 @@ def test_unknown_parameter_inside_an_optional_section(tmp_path: Path) -> None:
 
 def test_a_name_like_nothing_lists_what_is_known(tmp_path: Path) -> None:
     assert "known here: rate, steps" in refused(tmp_path, "inner: {rate: 1, zzz: 4}")
+
+
+def test_a_wrong_entry_of_a_list_is_the_only_problem_named(tmp_path: Path) -> None:
+    class Listed(Params):
+        entries: tuple[Inner, ...] = Field(min_length=1)
+
+    path = write(tmp_path, "entries: [{rate: 1, stps: 4}]")
+    with pytest.raises(ParamsError) as caught:
+        Listed.load(path)
+    assert str(caught.value).count("\n") == 0 and "did you mean `steps`?" in str(caught.value)
+    with pytest.raises(ParamsError, match="at least 1 item"):
+        Listed.load(write(tmp_path, "entries: []"))
+
+
+def test_files_of_several_kinds_must_say_which(tmp_path: Path) -> None:
+    for kind, key in ((MethodParams, "method"), (DetectorParams, "architecture")):
+        with pytest.raises(ParamsError, match=f"has no key `{key}`: write one, of"):
+            kind.load(write(tmp_path, f"{key[:-1]}: supervised"))
 
 
 def test_value_out_of_range_and_missing_value(tmp_path: Path) -> None:

@@ -84,6 +84,17 @@ def test_a_file_that_is_not_what_the_stage_before_wrote_is_refused() -> None:
     assert Path("second/result.txt").read_text() == "63"
 
 
+def test_a_folder_of_another_stage_is_named() -> None:
+    def reads(source: Path, out: Path) -> None:
+        (source / "split.parquet").read_bytes()
+
+    Path("other").mkdir()
+    with pytest.raises(
+        SystemExit, match=r"^reads: --source other has not all of the files .*other/split.parquet.*is it a"
+    ):
+        stage.run(reads, "--source other --out o".split())
+
+
 def test_missing_input_and_wrong_parameter_are_named() -> None:
     with pytest.raises(SystemExit, match="--source nowhere.txt: there is no such file"):
         stage.run(double, "--source nowhere.txt --numbers p.yaml --out o".split())

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
 
@@ -11,9 +12,10 @@ from scantling.data import index as indices
 from scantling.data.loader import Pool
 from scantling.data.split import SPLIT_COLUMNS
 from scantling.methods import MethodParams, supervised
-from scantling.pseudo import COLUMNS
+from scantling.pseudo import COLUMNS, PseudoLabelParams
 from scantling.stage import BadInput
 from stages.burn_in import burn_in
+from stages.pseudo_label import pseudo_label
 from stages.retrain import retrain
 from tests import toy
 
@@ -140,3 +142,16 @@ def test_or_with_the_backbone_alone_and_learns_from_the_same_teacher(begun: Any,
 def test_another_beginning_is_an_error(begun: Any) -> None:
     with pytest.raises(BadInput, match="--begin teacher: a student begins with `weights` or `backbone`"):
         begun("retrain", begin="teacher")
+
+
+def test_a_split_of_another_data_set_is_refused(begun: Any, tmp_path: Path) -> None:
+    """Ids that the index lacks must not be looked up as if they were those of their neighbors."""
+    file = tmp_path / "split.parquet"
+    split = pd.read_parquet(file)
+    pd.concat([split, split.tail(1).assign(image_id=99)]).to_parquet(file)
+    for stage in ("burn_in", "retrain"):
+        with pytest.raises(BadInput, match=r"names 1 of 9 images that the index does not have \(the first is 99\)"):
+            begun(stage)
+    with pytest.raises(BadInput, match="made of another data set"):
+        labeling = PseudoLabelParams.load(toy.ROOT / "params/pseudo_label.yaml")
+        pseudo_label(index=tmp_path, split=tmp_path, teacher=tmp_path, params=labeling, out=tmp_path / "out")

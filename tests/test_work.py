@@ -1,5 +1,6 @@
 """A state of other parameters, inputs or threads is never picked up."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -37,6 +38,24 @@ def test_each_thing_that_decides_gives_another_folder(tmp_path: Path, monkeypatc
     file.write_text("2")
     others.append(key())
     assert len({first, *others}) == 7
+
+
+def test_the_code_decides_wherever_the_checkout_lies(tmp_path: Path) -> None:
+    """A folder above the package may be called like a part of it that changes no training."""
+    keys = []
+    for change in ("", "# changed", ""):
+        package = tmp_path / "review" / "scantling"
+        shutil.copytree(
+            Path(work.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True
+        )
+        with (package / "train.py").open("a") as file:
+            file.write(change)
+        asks = "from scantling import work; print(work.folder('train'))"
+        run = subprocess.run(
+            [sys.executable, "-c", asks], cwd=package.parent, capture_output=True, text=True, check=True
+        )
+        keys.append(run.stdout)
+    assert keys[0] == keys[2] != keys[1]
 
 
 def test_a_finished_stage_leaves_nothing(tmp_path: Path) -> None:

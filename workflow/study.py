@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import ast
 import itertools
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -302,7 +303,9 @@ def write(path: Path) -> bool:
     wanted = text(path)
     if EXPERIMENTS.exists() and EXPERIMENTS.read_text() == wanted:
         return False
-    EXPERIMENTS.write_text(wanted)
+    aside = EXPERIMENTS.with_suffix(".part")
+    aside.write_text(wanted)
+    os.replace(aside, EXPERIMENTS)
     return True
 
 

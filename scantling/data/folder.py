@@ -29,7 +29,8 @@ FAR = 1e9  # px; a coordinate beyond it is a mistake, and may be none that float
 
 
 class FolderParams(SourceParams):
-    """`boxes`: CSV file below `root`; `classes`: their names in the order wanted, empty: those of the CSV, sorted."""
+    """`boxes`: CSV file below `root`, without it boxes.csv if that is there; `classes`: their names in the order
+    wanted, empty: those of the CSV, sorted."""
 
     format: Literal["folder"] = "folder"
     boxes: str | None = None
@@ -46,8 +47,9 @@ def read(params: FolderParams, found: Findings) -> Source:
     """
     root = Path(params.root)
     there = image_names(root)
-    if params.boxes:
-        rows = _rows(root / params.boxes, set(there), params.classes, found)
+    named = params.boxes or ("boxes.csv" if (root / "boxes.csv").is_file() else None)
+    if named:
+        rows = _rows(root / named, set(there), params.classes, found)
     else:
         rows = pd.DataFrame(columns=CSV_COLUMNS)
     names = sorted({*there, *rows.file_name})
@@ -75,7 +77,7 @@ def read(params: FolderParams, found: Findings) -> Source:
         name=params.name,
         format=params.format,
         root=params.root,
-        files=(params.boxes,) if params.boxes else (),
+        files=(named,) if named else (),
         classes=tuple(classes),
         category_ids=tuple(range(1, len(classes) + 1)),
         images=images,

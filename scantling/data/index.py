@@ -159,8 +159,3 @@ def inside(images: pd.DataFrame, folder: Path) -> pd.DataFrame:
             "do not use this index, make it anew with prepare"
         )
     return images
-
-
-def load_classes(folder: Path) -> tuple[str, ...]:
-    """The class names of an index, in label order."""
-    return tuple(json.loads((folder / "data.json").read_text(encoding="utf-8"))["classes"])

@@ -20,6 +20,7 @@ from scantling.augment import batched, views
 from scantling.augment.plan import Plan
 from scantling.augment.views import ViewParams
 from scantling.data import images, sampler
+from scantling.data import split as splits
 from scantling.data.by_image import ByImage
 from scantling.data.index import XYXY
 from scantling.stage import BadInput
@@ -89,6 +90,7 @@ class Pool:
     ) -> Pool:
         """`split` as written by the split stage. keep_empty=False drops labeled images without a kept box, min_side_px
         all images with a shorter side. Raises BadInput where that leaves none of a kind that the split has."""
+        splits.refuse_foreign(np.unique(split["image_id"].to_numpy()), images_table)
         given = split
         if min_side_px:
             small = images_table[HEIGHT_WIDTH].min(axis=1) < min_side_px

@@ -14,6 +14,7 @@ import pandas as pd
 
 from scantling.data import parquet
 from scantling.data.index import table
+from scantling.stage import BadInput
 
 SPLIT_COLUMNS = {
     "image_id": "int64",
@@ -34,7 +35,18 @@ def load(folder: Path) -> pd.DataFrame:
 
 def image_ids(folder: Path) -> np.ndarray:
     """The ids (N,) of the images of the split, ascending; nothing else of the table is read."""
+    parquet.check(folder / "split.parquet")
     return np.unique(pd.read_parquet(folder / "split.parquet", columns=["image_id"])["image_id"].to_numpy())
+
+
+def refuse_foreign(ids: np.ndarray, images: pd.DataFrame) -> None:
+    """BadInput where a split names images (ids, ascending) that the index, a table with `image_id`, does not have."""
+    strangers = np.setdiff1d(ids, images["image_id"].to_numpy())
+    if len(strangers):
+        raise BadInput(
+            f"the split names {len(strangers)} of {len(ids)} images that the index does not have (the first is "
+            f"{strangers[0]}): it was made of another data set; give the index it was made of, or split this one"
+        )
 
 
 def content_hash(rows: pd.DataFrame) -> str:

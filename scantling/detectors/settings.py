@@ -115,6 +115,8 @@ class DetectorParams(Params):
 
         kinds = {name: kind for name, (kind, _) in ARCHITECTURES.items() if issubclass(kind, cls)}
         name = content.get("architecture")
+        if name is None:
+            raise ParamsError(f"{source}: has no key `architecture`: write one, of {', '.join(kinds)}")
         if name not in kinds:
             raise ParamsError(f"{source}: `architecture` = {name!r}: use one of {', '.join(kinds)}")
         return check(kinds[name], content, source)

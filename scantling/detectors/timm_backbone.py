@@ -100,7 +100,7 @@ def _create(model: str) -> Any:
         import timm  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise BadInput(
-            "backbone.name = timm: the package timm is not installed; install it (pip install scantling[timm]) "
+            "backbone.name = timm: the package timm is not installed; install it (pip install -e .[timm]) "
             "or name another backbone"
         ) from None
     if not timm.is_model(model):  # nor the address of a model elsewhere

@@ -25,7 +25,10 @@ def images_of(index: Index, subset: str) -> np.ndarray:
     images = index.images.loc[index.images["subset"] == subset, "image_id"].to_numpy()
     if not len(images):
         known = ", ".join(sorted(index.images["subset"].unique())) or "none"
-        raise BadInput(f"data set {index.name}: has no images in subset `{subset}`; its subsets are {known}")
+        raise BadInput(
+            f"data set {index.name}: has no images in subset `{subset}`; its subsets are {known}. "
+            "Set `test_share` (or `val_share`) in its file in params/data/, or `subset` in params/evaluate.yaml"
+        )
     return np.sort(images)
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import sys
 from pathlib import Path
@@ -20,7 +19,7 @@ from scantling.data import index as indexes
 from scantling.export import coco, cvat, label_studio, reviewed, voc, yolo
 from scantling.export.content import Content, choose, read_pseudo, read_split
 from scantling.export.place import place
-from scantling.stage import BadInput
+from scantling.stage import BadInput, publish
 
 MARK = "export.json"  # says of a folder that this command wrote it
 TOOLS = {"cvat": cvat, "label_studio": label_studio}
@@ -52,8 +51,7 @@ def export(options: argparse.Namespace) -> None:
     (fresh / MARK).write_text(
         json.dumps({"data": content.name, "options": given, "counts": _counts(content)}, indent=1)
     )
-    shutil.rmtree(out, ignore_errors=True)
-    os.replace(fresh, out)
+    publish(fresh, out)
     for group, count in _counts(content).items():
         log.line(f"{group}: {count['images']} images, {count['boxes']} boxes")
     if lost := _left_out(content, options.format):

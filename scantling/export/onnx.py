@@ -6,7 +6,7 @@
           scores  (N,) float32, 0..1
 Resizing as the model's `input` says, `antialias` included, is part of the graph. The file's metadata say `classes`
 (JSON), `score_threshold`, `nms_iou`, `limit` and `canvas`. With --check the file is run by onnxruntime and must give
-what the model gives; both need `pip install scantling[onnx]`.
+what the model gives; both need `pip install -e .[onnx]`.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from scantling import log
 from scantling.data import folder as folders
 from scantling.export.coco import shortest
 from scantling.label import drawing, writing
-from scantling.stage import BadInput, digest
+from scantling.stage import BadInput, digest, publish
 from scantling.trained import TrainedDetector, View, load_detector
 
 FORMS = ("coco", "yolo", "drawn")
@@ -71,8 +71,7 @@ def label(model: Path, images: Path, out: Path, settings: Settings, *, batch_siz
     if "yolo" in settings.write:
         writing.yolo(entries, detector.classes, fresh, scores=settings.scores)
     summary, boxes = _summary(entries, detector.classes, fresh)
-    shutil.rmtree(out, ignore_errors=True)
-    os.replace(fresh, out)
+    publish(fresh, out)
     shutil.rmtree(out / "parts")
     log.line(f"{out}: {summary}")
     if not boxes:

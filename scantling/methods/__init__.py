@@ -32,6 +32,8 @@ class MethodParams(Params):
     def load(cls, spec: str | Path) -> Self:
         """The file as the `Params` of the method it names."""
         content = files.read(spec)
+        if content.get("method") is None:
+            raise files.ParamsError(f"{spec}: has no key `method`: write one, of {', '.join(names())}")
         return files.check(module(str(content.get("method")), spec).Params, content, spec)
 
 

@@ -24,7 +24,7 @@ from scantling.review import folder, sources
 from scantling.review.params import ReviewParams
 from scantling.review.ranking import rank
 from scantling.review.sources import Sources
-from scantling.stage import BadInput
+from scantling.stage import BadInput, publish
 
 
 def review(given: argparse.Namespace) -> None:
@@ -62,8 +62,7 @@ def review(given: argparse.Namespace) -> None:
     if keep is not None:
         model.to_parquet(fresh / folder.DETECTIONS, index=False)
     folder.write(fresh, index, split, found, params, facts)
-    shutil.rmtree(out, ignore_errors=True)
-    os.replace(fresh, out)
+    publish(fresh, out)
     if keep is not None:
         shutil.rmtree(keep, ignore_errors=True)  # what a killed run would have gone on from
     shown = min(len(found.images), params.images)

@@ -57,6 +57,11 @@ def test_rows_make_boxes_and_the_rest_is_unlabeled(root: Path) -> None:
     assert index.images.width.tolist() == [40, 40, 40]
 
 
+def test_a_table_that_lies_there_needs_no_mention(root: Path) -> None:
+    (root / "boxes.csv").write_text(f"{HEADER}b.jpg,nut,1,2,11,22\n")
+    assert read(root).classes == ("nut",) and read(root).files == ("boxes.csv",)
+
+
 def test_a_row_with_only_a_name_is_an_empty_image(root: Path) -> None:
     source = read(root, rows="a.png,,,,,\nb.jpg,nut,1,2,11,22\n")
     assert source.images.subset.tolist() == ["train", "train", "unlabeled"]

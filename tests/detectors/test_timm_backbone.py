@@ -19,7 +19,7 @@ def trunk(model="resnet18", **values):
 
 def test_without_timm_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(BadInput, match=r"the package timm is not installed; install it \(pip install scantling.timm"):
+    with pytest.raises(BadInput, match=r"the package timm is not installed; install it \(pip install -e ..timm"):
         trunk()
 
 
