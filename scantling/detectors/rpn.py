@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
-from pydantic import Field
+from pydantic import AliasChoices, Field
 from torch import Tensor, nn
 from torchvision.models.detection.rpn import RPNHead, concat_box_prediction_layers
 from torchvision.ops import batched_nms
@@ -51,7 +51,8 @@ class RpnParams(Params):
     min_side_px: float = Field(ge=0)  # proposals are wider and higher than this
     train: ProposalCounts
     test: ProposalCounts
-    label_with: Literal["train", "test"]  # which of them a teacher has that labels; evaluation always has test's
+    # which of them a teacher has that labels; evaluation always has test's. `detect_with` in the header of older weights
+    label_with: Literal["train", "test"] = Field(validation_alias=AliasChoices("label_with", "detect_with"))
 
 
 class Rpn(nn.Module):

@@ -81,3 +81,11 @@ def test_the_same_seed_gives_the_same_detector():
         torch.manual_seed(5)
         made.append(build(changed("faster_rcnn_lite"), CLASSES, pretrained=True).state_dict())
     assert all(torch.equal(made[0][k], made[1][k]) for k in made[0])
+
+
+def test_weights_of_before_name_the_counts_of_a_labeler_by_their_old_key() -> None:
+    params = DetectorParams.load(PARAMS / "faster_rcnn_lite.yaml")
+    content = params.resolved()
+    content["rpn"]["detect_with"] = content["rpn"].pop("label_with")
+    del content["input"]["antialias"], content["roi"]["start"]  # they had none
+    assert DetectorParams.of(content, "old.safetensors") == params
