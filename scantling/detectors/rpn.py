@@ -51,7 +51,7 @@ class RpnParams(Params):
     min_side_px: float = Field(ge=0)  # proposals are wider and higher than this
     train: ProposalCounts
     test: ProposalCounts
-    # which of them a teacher has that labels; evaluation always has test's. `detect_with` in the header of older weights
+    # which a teacher has that labels; evaluation always has test's. `detect_with` in the header of older weights
     label_with: Literal["train", "test"] = Field(validation_alias=AliasChoices("label_with", "detect_with"))
 
 
