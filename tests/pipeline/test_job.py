@@ -56,3 +56,10 @@ def test_what_a_stage_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         assert job.main("retrain@a", tmp_path / "log", gpus, nodes) == 0
     names = ("CUDA_VISIBLE_DEVICES", "SCANTLING_NODES", "SCANTLING_PROCESSES")
     assert [tuple(one.get(name) for name in names) for one in told] == [("4,6", "3", None), ("4,6,7", "1", "1")]
+
+
+def test_checkout_and_environment_may_lie_below_a_name_with_a_space(tmp_path: Path) -> None:
+    toy, linked = Toy.create(tmp_path / "a toy"), tmp_path / "an environment"
+    linked.symlink_to(sys.prefix)
+    toy.call(str(linked / "bin" / Path(sys.executable).name), "-m", "snakemake", "--cores", "2", "--", "prepare@toy")
+    assert (toy.folder / "results/prepare/toy").is_dir()
