@@ -116,17 +116,19 @@ class Method(supervised.Method):
             return losses, logged
         weak, strong = batch.unlabeled["weak"], batch.unlabeled["strong"]
         features: list[Tensor] = []
+        move = strong.matrices @ torch.linalg.inv(weak.matrices)
         if teacher is None:
             targets, candidates = self._read(strong), found.read(self.known, strong)
             self.scores.add(torch.cat([c.scores for c in candidates]), len(candidates))
         else:
             with torch.no_grad():
                 features = teacher.features(weak.images, weak.sizes)
-            move = strong.matrices @ torch.linalg.inv(weak.matrices)
             targets, candidates = self._targets(teacher, features, weak, strong, move)
         self.record.see(strong, targets)
         p = self.params
-        weigh = background.reliability(p.background, teacher, features, weak, strong, candidates, p.background_iou)
+        weigh = background.reliability(
+            p.background, teacher, features, weak, strong, move, candidates, p.background_iou
+        )
         unlabeled = self.view_losses(student, strong, targets, "unlabeled", batch.step, background_weight=weigh)
         losses |= {f"unlabeled/{name}": self.params.unlabeled_weight * loss for name, loss in unlabeled.items()}
         count = max(len(targets), 1)

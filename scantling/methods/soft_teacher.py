@@ -66,7 +66,10 @@ class Method(supervised.Method):
         if params.scores_by_density is not None:
             _check_scores_of_table("scores_by_density", params, *params.scores_by_density)
         if params.scores_by_precision is not None:
-            _check_scores_of_table("scores_by_precision", params, *params.scores_by_precision[1:])
+            share, *limits = params.scores_by_precision
+            if not 0 < share <= 1:
+                raise ParamsError(f"`scores_by_precision` wants a share of {share} right boxes: write one from 0 to 1")
+            _check_scores_of_table("scores_by_precision", params, *limits)
         if params.scores_by_density is not None and params.scores_by_precision is not None:
             raise ParamsError(
                 "`scores_by_density` and `scores_by_precision` set the same thresholds: write null for one"
@@ -109,7 +112,9 @@ class Method(supervised.Method):
         targets = [self._target(c, t.seed) for c, t in zip(moved, strong.targets, strict=True)]
         self.record.see(strong, targets)
         p = self.params
-        weigh = background.reliability(p.background, teacher, weak_features, weak, strong, moved, p.background_iou)
+        weigh = background.reliability(
+            p.background, teacher, weak_features, weak, strong, weak_to_strong, moved, p.background_iou
+        )
         unlabeled = self.view_losses(student, strong, targets, "unlabeled", batch.step, background_weight=weigh)
         losses |= {f"unlabeled/{name}": self.params.unlabeled_weight * loss for name, loss in unlabeled.items()}
         count = max(len(targets), 1)

@@ -19,6 +19,7 @@ def reliability(
     features: list[Tensor],
     weak: Batch,
     strong: Batch,
+    weak_to_strong: Tensor,
     candidates: Sequence[Candidates],
     iou: float,
 ) -> BackgroundWeight | Tensor | None:
@@ -26,13 +27,13 @@ def reliability(
 
     off: fully, None. live: as the teacher says who is asked, or whose places are read off if the detector has one stage
     and the views share them; in all other cases, guessed from the candidates (in the strong view).
-    features: the teacher's of the weak view.
+    features: the teacher's of the weak view; weak_to_strong (B, 3, 3).
     """
     if mode == "off":
         return None
     if mode == "live" and teacher is not None:
         if teacher.has_background:
-            return asked(teacher, features, weak, strong.matrices @ torch.linalg.inv(weak.matrices))
+            return asked(teacher, features, weak, weak_to_strong)
         if share_places(weak, strong):
             return read_off(teacher, features, weak)
     return guessed(candidates, iou)

@@ -165,6 +165,7 @@ def test_density_where_it_cannot_be_counted(changes, message):
     "changes, message",
     [
         ({"scores_by_precision": (0.8, 0.9, 0.3)}, "lowest score first"),
+        ({"scores_by_precision": (80.0, 0.3, 0.9)}, "a share of 80.0 right boxes: write one from 0 to 1"),
         ({"scores_by_density": (0.3, 0.9)}, "set the same thresholds"),
         ({"teacher": "ema"}, "needs `teacher: cached`"),
     ],
