@@ -155,6 +155,16 @@ PUBLISHED: list[tuple[str, str, dict[str, Any]]] = [
         course(180_000, (8, 24), 0.01, (120_000, 160_000))
         | (STEPS_ST | WARM_500 | EMA_ST | LARGE | {"ema.changes": ((120_001, 1.0),), "sampling_groups": 8}),
     ),
+    (
+        "training/coco_polishing_teacher_baseline:views",
+        "PT 7",
+        {"labeled.short_px": (400, 1200), "labeled.long_px": 1333},
+    ),
+    (
+        "training/coco_polishing_teacher_baseline:retrain",
+        "PT 7",
+        course(180_000, (16, 0), 0.01, (120_000, 160_000)) | STEPS_ST | WARM_500,
+    ),
     ("training/voc_polishing_teacher:views", "PT 7", {"weak.short_px": (600, 600), "strong.long_px": 1000}),
     (
         "training/voc_polishing_teacher:retrain",
