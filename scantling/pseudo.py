@@ -1,4 +1,8 @@
-"""The pseudo-label table: every box a teacher finds above a low floor, in original pixels, with its box spread."""
+"""The pseudo-label table: every box a teacher finds above a low floor, in original pixels, with its box spread.
+
+`class_probability` is what a detector's class head says. The score is the same, but of FCOS, whose score has the
+centerness in it.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +23,7 @@ from scantling.target import Batch, Detections, Target
 COLUMNS = {
     "image_id": "int64", "label": "int32", "score": "float32",
     "x1": "float32", "y1": "float32", "x2": "float32", "y2": "float32", "spread": "float32",
+    "class_probability": "float32",
 }  # fmt: skip
 REFINED_XYXY = [f"refined_{name}" for name in XYXY]  # of a refined table: the box that the box loss learns
 
@@ -94,7 +99,9 @@ def rows(
     back = [torch.linalg.inv(matrix) for matrix in batch.matrices]
     placed = [box_ops.transform(one.boxes, *where) for one, *where in zip(found, back, sizes, strict=True)]
     counts = [len(one) for one in found]
-    label, score = (torch.cat([getattr(one, name) for one in found]) for name in ("labels", "scores"))
+    label, score, vector = (
+        torch.cat([getattr(one, n) for one in found]) for n in ("labels", "scores", "probabilities")
+    )
     columns = dict(zip(XYXY, torch.cat(placed).cpu().numpy().T, strict=True))
     return pd.DataFrame(
         {
@@ -103,6 +110,7 @@ def rows(
             "score": score.cpu().numpy(),
             **columns,
             "spread": torch.cat(list(spreads)).cpu().numpy(),
+            "class_probability": vector.gather(1, label[:, None])[:, 0].cpu().numpy(),
         }
     )
 
@@ -112,7 +120,14 @@ def gather(parts: list[pd.DataFrame]) -> pd.DataFrame:
     filled = [p for p in parts if len(p)]
     joined = pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=list(COLUMNS))
     ordered = joined.sort_values(["image_id", "score"], ascending=[True, False], kind="stable")
-    return table(ordered, COLUMNS)
+    return table(ordered.assign(class_probability=class_probability(ordered)), COLUMNS)
+
+
+def class_probability(found: pd.DataFrame) -> pd.Series:
+    """Of each box of a table; its score where the model that made the table tells no other."""
+    if "class_probability" not in found:
+        return found["score"]
+    return found["class_probability"].fillna(found["score"])
 
 
 def best(found: pd.DataFrame, score_floor: float, limit: int) -> pd.DataFrame:

@@ -2,7 +2,7 @@
 
 reads   --index, --split   images.parquet, data.json, split.parquet
         --teacher          teacher.safetensors of burn_in
-writes  pseudo.parquet     every box above a low floor, original pixels, with score and box spread
+writes  pseudo.parquet     every box above a low floor, original pixels, with score, class probability, box spread
         held_out.parquet   the same, without spread, of a labeled subset: to estimate how good the labels are
         summary.json       boxes an image and class over a grid of thresholds; which subset was held out
 Thresholds of use belong to the methods: changing one never runs the teacher again. A killed run goes on where it was;

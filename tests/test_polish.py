@@ -107,11 +107,14 @@ def test_labels_that_held_out_images_find_wrong_are_told(
     pseudo = folder / "pseudo_label" / run.burn_in_key
     made = tmp_path / "pseudo"
     for shares in ([right], [right, wrong, wrong.assign(score=np.float32(0.8))]):
-        found = pd.concat(shares)[pd.read_parquet(pseudo / "pseudo.parquet").columns.drop("spread")]
+        found = pd.concat(shares)[
+            pd.read_parquet(pseudo / "pseudo.parquet").columns.drop(["spread", "class_probability"])
+        ]
         shutil.rmtree(made, ignore_errors=True)
         made.mkdir()
         labels = [pd.read_parquet(pseudo / "pseudo.parquet").assign(score=np.float32(0.83))]
-        pseudo_files.save(made, labels, 12, synthetic.CLASSES, [found.assign(spread=np.float32(0.01))], "val", 8)
+        found = found.assign(spread=np.float32(0.01), class_probability=found["score"])
+        pseudo_files.save(made, labels, 12, synthetic.CLASSES, [found], "val", 8)
         method = with_line(tmp_path, "unbiased_teacher", "guards: {enough: 5}")
         aids, warnings = polished(results, tmp_path, method, pseudo=made, index=tmp_path / "index")
         told = aids["expected"]

@@ -65,6 +65,18 @@ def test_pseudo_labels_have_a_spread_where_asked_and_do_not_depend_on_the_order(
     assert (there.loc[~measured, "score"] <= 0.3).all() and (there.loc[measured, "spread"] >= 0).all()
 
 
+@pytest.mark.parametrize("architecture", ["faster_rcnn", "retinanet", "fcos"])
+def test_the_class_probability_of_fcos_alone_is_another_than_the_score(tmp_path: Path, architecture: str) -> None:
+    images, _ = toy.tables(tmp_path, labeled=1, unlabeled=1)
+    model, asked = tiny.detector(architecture), PARAMS.model_copy(update={"score_floor": 0.0, "jitter_times": 0})
+    found = predict.pseudo_labels(model, images, tmp_path, input=model.params.input, params=asked, device="cpu")
+    assert len(found)
+    if architecture == "fcos":
+        assert (found["class_probability"] != found["score"]).any()
+    else:
+        assert found["class_probability"].equals(found["score"].rename("class_probability"))
+
+
 def test_no_image_and_no_box_give_an_empty_table(tmp_path: Path) -> None:
     empty = pseudo.gather([])
     assert len(empty) == 0 and empty.columns.tolist() == list(pseudo.COLUMNS)

@@ -16,6 +16,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from scantling import boxes as box_ops
+from scantling import pseudo
 from scantling.candidates import FLAGS, Candidates, CandidateTable
 from scantling.data.loader import TrainingStep
 from scantling.methods import MethodParams, supervised
@@ -129,11 +130,12 @@ class Method(supervised.Method):
         seen = split["image_id"] if p.unlabeled else split.loc[split["labeled"], "image_id"]
         fresh = table["image_id"].isin(seen) & exchange.new_rows(table, split, p.merge_iou)
         high, low = self._limits(table, split[split["box_id"] >= 0], fresh)
-        mined = fresh & (table["score"] > high)
+        sure = table["score"] if p.by_labels else pseudo.class_probability(table)  # as in training
+        mined = fresh & (sure > high)
         for flag in ("for_objectness", "for_class", "for_box"):
             refined[flag] = mined
         refined.loc[mined, "source"] = "mined"
-        refined["ignore"] = fresh & ~mined & (table["score"] > low)
+        refined["ignore"] = fresh & ~mined & (sure > low)
         return refined, {"rows": len(refined), "mined": int(mined.sum()), "ignored": int(refined["ignore"].sum())}
 
     def _limits(self, table: pd.DataFrame, kept: pd.DataFrame, fresh: pd.Series) -> tuple[pd.Series, pd.Series]:

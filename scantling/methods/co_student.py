@@ -16,6 +16,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from scantling import boxes as box_ops
+from scantling import pseudo
 from scantling.candidates import FLAGS, Candidates, CandidateTable
 from scantling.data.loader import TrainingStep, Views
 from scantling.methods import MethodParams, supervised
@@ -141,17 +142,17 @@ class Method(supervised.Method):
             background=len(boxes) > 0,  # section 8
         )
 
-    def refine(self, pseudo: pd.DataFrame, split: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, object]]:
+    def refine(self, table: pd.DataFrame, split: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, object]]:
         """The boxes that a frozen teacher would correct with, and add to the sparse labels (section 13)."""
-        p, refined = self.params, supervised.unused(pseudo)
+        p, refined = self.params, supervised.unused(table)
         seen = split["image_id"] if p.unlabeled else split.loc[split["labeled"], "image_id"]
-        sure = pseudo["image_id"].isin(seen) & (pseudo["score"] > p.teacher_score)
+        sure = table["image_id"].isin(seen) & (pseudo.class_probability(table) > p.teacher_score)  # as in training
         if p.by_labels is not None:
-            fresh = pseudo["image_id"].isin(seen) & exchange.new_rows(pseudo, split, p.merge_iou)
+            fresh = table["image_id"].isin(seen) & exchange.new_rows(table, split, p.merge_iou)
             kept = split[split["box_id"] >= 0]
-            high, low = label_limits.rows(pseudo, kept, fresh, len(self.classes), p.by_labels)
-            sure = fresh & (pseudo["score"] > high)
-            refined["ignore"] = fresh & ~sure & (pseudo["score"] > low)
+            high, low = label_limits.rows(table, kept, fresh, len(self.classes), p.by_labels)
+            sure = fresh & (table["score"] > high)
+            refined["ignore"] = fresh & ~sure & (table["score"] > low)
         for flag in FLAGS[:3]:
             refined[flag] = sure
         refined.loc[sure, "source"] = "mined"

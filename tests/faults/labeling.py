@@ -28,7 +28,13 @@ def label(images: Path, out: Path) -> None:
         for batch in batches:
             time.sleep(0.004)  # a detector is at work
             rng = np.random.default_rng(batch.start)
-            rows = {"image_id": list(batch), "label": 0, "score": rng.random(len(batch)), "spread": 0.1}
+            rows = {
+                "image_id": list(batch),
+                "label": 0,
+                "score": rng.random(len(batch)),
+                "spread": 0.1,
+                "class_probability": 0.5,
+            }
             yield table(pd.DataFrame(rows | dict.fromkeys(("x1", "y1"), 0.0) | {"x2": 9.0, "y2": 9.0}), COLUMNS)
 
     made = parts.make(parts.batches_of(IMAGES, BATCH), keep, tables, lambda some: pd.concat(some, ignore_index=True))

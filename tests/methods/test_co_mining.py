@@ -60,3 +60,5 @@ def test_refined_table_marks_what_would_be_mined() -> None:
     refined, aids = method.refine(pseudo, split)
     assert refined["for_class"].tolist() == [False, True, False, False]
     assert refined["source"].tolist() == ["teacher", "mined", "teacher", "teacher"] and aids["mined"] == 1
+    known = pseudo.assign(class_probability=[0.99, 0.1, 0.99, 0.99])  # FCOS: another than the score; it decides
+    assert method.refine(known, split)[0]["for_class"].tolist() == [False, False, True, False]

@@ -80,6 +80,8 @@ def test_cached_boxes_of_the_refined_table_correct_both_views() -> None:
     split = pd.DataFrame({"image_id": [7], "labeled": [True], "box_id": [3]})
     refined, aids = method().refine(pseudo, split)
     assert aids == {"rows": 2, "sure": 1} and set(refined["source"]) == {"mined", "teacher"}
+    known = pseudo.assign(class_probability=[0.1, 0.95])  # FCOS: another than the score; it decides
+    assert method().refine(known, split)[0]["for_class"].tolist() == [False, True]
     cached = method(refined, teacher="cached")
     targets, _, mined = cached._targets(Recorder(), None, {"weak": view([7]), "strong": view([7])})
     assert mined == 1 and [len(targets[n][0]) for n in targets] == [1, 1]

@@ -73,7 +73,8 @@ def _index(folder: Path) -> Index:
 
 def _write_run(results: Path, index: Index, run: Run, rng: np.random.Generator) -> None:
     split = _split(index, run)
-    pseudo = _found(index, "train", 0.75, np.random.default_rng(run.fold)).assign(spread=np.float32(0.01))
+    found = _found(index, "train", 0.75, np.random.default_rng(run.fold))
+    pseudo = found.assign(spread=np.float32(0.01), class_probability=found["score"])
     refined = _refined(pseudo, run.method)
     skill = 0.8 if run.method in BASELINES else 0.95
     found = {role: _found(index, "test", skill, rng) for role in ("student", "teacher")}
