@@ -215,7 +215,8 @@ class Method(supervised.Method):
             share, *limits = self.params.scores_by_precision
             options = {"share": share, "limits": tuple(limits)}
             self.class_threshold = precision_limits.thresholds(self.held_out, len(self.class_threshold), **options)
-            self.objectness_threshold = self.class_threshold
+            # classes that are often wrong teach no class; the places of their objects are still learned
+            self.objectness_threshold = self.class_threshold.clamp(max=self.params.objectness_score)
         everything = CandidateTable(part.assign(image_id=0)).of(0)
         for name, flag in self._flags(everything).items():
             refined.loc[here, name] = flag.numpy()

@@ -184,10 +184,10 @@ def test_thresholds_by_precision_need_held_out_images_and_follow_them():
     split = pd.DataFrame({"image_id": [1], "labeled": [False], "box_id": [-1]})
     with pytest.raises(BadInput, match="no labeled image is in `val`"):
         one.refine(table, split)
-    for right, used in ((True, [True, True]), (False, [False, False])):
+    for right, used, placed in ((True, [True, True], [True, True]), (False, [False, False], [True, False])):
         one.held_out = pd.DataFrame({"label": 0, "score": [0.4 + k / 50 for k in range(25)], "right": right})
         refined, aids = one.refine(table, split)
-        assert refined["for_class"].tolist() == refined["for_objectness"].tolist() == used
+        assert refined["for_class"].tolist() == used and refined["for_objectness"].tolist() == placed
         assert aids["class_scores"] == [0.3 if right else 0.9] * 2
 
 
