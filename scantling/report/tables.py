@@ -110,9 +110,11 @@ def _closed(group: dict[str, Any]) -> str:
     text = (
         f"With all labels `{top['method']}` has {_interval(top['AP'], points)} AP and {_interval(top['AP50'], points)} "
         f"AP50 ({len(top['runs'])} runs of as many steps), `{group['baseline']}` without the hidden ones "
-        f"{_number(naive['AP'], points)} and {_number(naive['AP50'], points)}. Share of this gap that is closed "
-        "(gain over gap; the interval is the gain's, the gap taken as it is):"
+        f"{_number(naive['AP'], points)} and {_number(naive['AP50'], points)}. "
     )
+    if top["AP"]["mean"] <= naive["AP"]["mean"]:
+        return f"{text}There is no gap to close: so short a training is not limited by its labels."
+    text += "Share of this gap that is closed (gain over gap; the interval is the gain's, the gap taken as it is):"
     rows = [
         (f"`{m['method']}`", *(_interval(m["closed"][name], _share) for name in ("AP", "AP50"))) for m in _others(group)
     ]

@@ -93,8 +93,11 @@ def test_share_of_the_gap_to_all_labels(tmp_path):
     for result in found:
         if result.run.split == "full":
             result.metrics["teacher"]["AP"] = 0.1  # below the baseline: there is no gap to close
-    few = summary.summarize(plan, found, BASELINES)["groups"][0]
+    facts = summary.summarize(plan, found, BASELINES)
+    few = facts["groups"][0]
     assert few["methods"][1]["closed"]["AP"] is None and few["methods"][1]["closed"]["AP50"] is not None
+    shown = tables.markdown(facts, 100)
+    assert "There is no gap to close" in shown and "Share of this gap" not in shown
 
     for result in found:
         if result.run.split == "full":
