@@ -196,7 +196,10 @@ def pseudo_labels(
     device: str,
     keep: Path | None = None,
 ) -> pd.DataFrame:
-    """The pseudo-label table of a teacher over the images in `table`, with box spread; `keep` as of `detection_parts`."""
+    """The pseudo-label table of a teacher over the images in `table`, box spread included.
+
+    keep: as of `detection_parts`; without it a killed run begins anew.
+    """
     table = _sorted(table)
     tables = _labels(detector, table, root, input, params, device)
     return _joined(len(table), params.batch_size, tables, keep)
