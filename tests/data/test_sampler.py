@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from scantling.data import sampler
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "soft_teacher" / "semi_sampler_statistics.json"
+FOLDER = Path(__file__).parents[1] / "golden" / "soft_teacher"
+GOLDEN = FOLDER / "semi_sampler_statistics.json"
 sizes = st.integers(0, 50)
 
 
@@ -101,3 +102,36 @@ def test_published_share_of_labeled_images(case: dict) -> None:
         expected = case["labelled_per_batch_histogram"].get(str(k), 0) / case["num_batches"]
         error = (expected * (1 - expected) * (1 / n + 1 / case["num_batches"])) ** 0.5
         assert abs(drawn[k] / n - expected) <= 3.5 * error + 1e-3, k
+
+
+class _InOrder:
+    """In the place of a random generator: pools stay in order, and shapes take turns."""
+
+    turn = -1
+
+    def permutation(self, count: int) -> np.ndarray:
+        return np.arange(count)
+
+    def choice(self, shapes: int, p: np.ndarray) -> int:
+        self.turn += 1
+        return self.turn % shapes
+
+
+@pytest.mark.parametrize("case", json.loads((FOLDER / "ut_batching.json").read_text())["cases"])
+def test_published_batches_but_nothing_is_thrown_away(case: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each side of one shape, in the order drawn. The published loader discards images while the other side fills."""
+    monkeypatch.setattr(np.random, "default_rng", lambda seed: _InOrder())
+    labeled, unlabeled = (
+        {first + i: w > h for i, (w, h) in enumerate(case[side])}
+        for first, side in ((0, "labelled_wh"), (100, "unlabelled_wh"))
+    )
+    wide = np.array([i for i, is_wide in (labeled | unlabeled).items() if is_wide])
+    stream = sampler.steps(
+        list(labeled), list(unlabeled), labeled_per_step=case["batch_label"], unlabeled_per_step=case["batch_unlabel"],
+        seed=0, wide=wide,
+    )  # fmt: skip
+    published = [[[int(name[1:-1]) for name in kind] for kind in batch[::2]] for batch in case["batches"]]
+    ours = list(islice(stream, len(published)))
+    assert [step.labeled for step in ours] == [labeled_ for labeled_, _ in published]
+    assert ours[0].unlabeled == [100 + i for i in published[0][1]]
+    assert ours[1].unlabeled == [102, 103], "the two that come next, of which the published loader throws one away"

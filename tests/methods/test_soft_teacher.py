@@ -1,5 +1,7 @@
 """Soft Teacher's three subsets and its background trust."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -15,9 +17,10 @@ from scantling.params import ParamsError
 from scantling.stage import BadInput
 from scantling.target import Target
 from tests import tiny, toy
-from tests.methods.recording import view
+from tests.methods.recording import Recorder, view
 from tests.methods.test_battery import batch_of
 
+GOLDEN = Path(__file__).parents[1] / "golden" / "soft_teacher"
 FILE = toy.ROOT / "params/methods/soft_teacher_coco.yaml"
 BOXES = torch.tensor([[0, 0, 10, 10], [20, 0, 30, 10], [40, 0, 50, 10], [60, 0, 60, 10.0]])
 
@@ -125,6 +128,24 @@ def test_unlabeled_losses_carry_their_weight(tmp_path: Any) -> None:
         found.append({k: v.item() for k, v in losses.items()})
     for name, value in found[0].items():
         assert found[1][name] == pytest.approx(value * (3 if name.startswith("unlabeled/") else 1), rel=1e-4), name
+
+
+def test_published_weight_of_each_unlabeled_loss() -> None:
+    case = json.loads((GOLDEN / "unsup_loss_weighting.json").read_text())
+    sums = {name: torch.tensor(case["inp"][f"loss_{name}"]).sum() for name in ("rpn_cls", "rpn_bbox", "cls", "bbox")}
+
+    class Student(Recorder):
+        def losses(self, *given: object, **options: object) -> dict[str, torch.Tensor]:
+            return dict(sums)
+
+    soft = method(unlabeled_weight=case["weight"], box_filter="score", background="off")
+    batch = TrainingStep({"labeled": view([1], 1)}, {"weak": view([2]), "strong": view([3])})
+    losses, _ = soft.step(Student(), Recorder(), batch)
+    for name, value in sums.items():
+        weighted = torch.tensor(case["out"][f"loss_{name}"]).sum()
+        assert losses[f"labeled/{name}"] == value and losses[f"unlabeled/{name}"].item() == pytest.approx(
+            weighted.item()
+        )
 
 
 def test_refined_flags_are_those_of_the_loop() -> None:
