@@ -49,7 +49,7 @@ def load(file: Path, index: Index) -> pd.DataFrame:
 def replaced(refined: pd.DataFrame, corrected: pd.DataFrame) -> pd.DataFrame:
     """A refined table in which the corrected images have the corrected boxes only, sure in every respect."""
     rows = corrected.assign(score=np.float32(1), refined_score=np.float32(1), weight=np.float32(1), spread=np.nan)
-    rows = rows.assign(source="corrected", ignore=False, refined_label=rows["label"])
+    rows = rows.assign(source="corrected", class_probability=np.float32(1), ignore=False, refined_label=rows["label"])
     rows = rows.assign(**{f"refined_{name}": rows[name] for name in XYXY})
     rows = rows.assign(**dict.fromkeys(("for_objectness", "for_class", "for_box"), rows["label"] >= 0))
     kept = refined[~refined["image_id"].isin(corrected["image_id"])]

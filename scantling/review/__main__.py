@@ -101,7 +101,7 @@ def _boxes_of_model(
     wanted = index.images[index.images["image_id"].isin(split["image_id"])]
     size = header["detector"].input
     found = predict.pseudo_labels(detector, wanted, index.root, input=size, params=params, device=device(), keep=keep)
-    return found, keep
+    return found[sources.BOXES], keep
 
 
 def main(argv: list[str] | None = None) -> None:

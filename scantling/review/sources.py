@@ -15,6 +15,8 @@ from scantling.data import split as splits
 from scantling.data.index import XYXY, Index
 from scantling.stage import BadInput
 
+BOXES = ["image_id", "label", "score", *XYXY, "spread"]  # what is looked at of a table of boxes
+
 
 @dataclass(frozen=True)
 class Sources:
@@ -84,7 +86,7 @@ def boxes(file: Path, option: str, index: Index) -> pd.DataFrame:
     if "model" in rows:
         rows = rows[rows["model"] == "teacher"]
     spread = rows["spread"] if "spread" in rows else np.float32(np.nan)
-    rows = rows.assign(spread=spread)[["image_id", "label", "score", *XYXY, "spread"]].reset_index(drop=True)
+    rows = rows.assign(spread=spread)[BOXES].reset_index(drop=True)
     numbers = rows[["score", *XYXY]].to_numpy(np.float64)
     if not np.isfinite(numbers).all() or not rows["score"].between(0, 1).all():
         raise BadInput(f"--{option} {file}: has scores outside 0..1 or boxes that are no numbers; write it again")

@@ -37,7 +37,8 @@ def write(folder: Path, **changes: Any) -> Path:
 
 def refined() -> pd.DataFrame:
     corners = {"x1": 1.0, "y1": 1.0, "x2": 9.0, "y2": 9.0}
-    rows = [{"image_id": i, "label": 0, "score": 0.6, "spread": 0.1, **corners} for i in (1, 2, 3, 3)]
+    known = {"label": 0, "score": 0.6, "spread": 0.1, "class_probability": 0.6, **corners}
+    rows = [{"image_id": i, **known} for i in (1, 2, 3, 3)]
     return unused(pd.DataFrame(rows).astype(COLUMNS))
 
 
