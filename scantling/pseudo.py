@@ -120,7 +120,7 @@ def gather(parts: list[pd.DataFrame]) -> pd.DataFrame:
     filled = [p for p in parts if len(p)]
     joined = pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=list(COLUMNS))
     ordered = joined.sort_values(["image_id", "score"], ascending=[True, False], kind="stable")
-    return table(ordered.assign(class_probability=class_probability(ordered)), COLUMNS)
+    return table(ordered, COLUMNS)
 
 
 def class_probability(found: pd.DataFrame) -> pd.Series:

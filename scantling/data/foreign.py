@@ -64,6 +64,7 @@ def read(params: ForeignParams, index: Index) -> tuple[pd.DataFrame, dict[str, A
     table = pd.DataFrame({"image_id": images[used], "label": labels[used], "score": found.scores[used]})
     table[XYXY] = clipped[used]
     table["spread"] = found.spread[used]
+    table["class_probability"] = table["score"]  # such files tell no other
     return table, {
         "file": params.file,
         "sha256": jsonfile.sha256(file),
