@@ -79,23 +79,8 @@ def polish(
     refined, aids = maker.refine(found, labels)
     refined = corrected.replaced(refined, by_hand)
     refined.to_parquet(out / "refined.parquet", index=False)
-    expected = None
     if maker.threshold is not None and aids:  # without aids a method refines nothing
-        mines = maker.mines_labeled
-        half = label_limits.half_of(found, labels[labels["box_id"] >= 0]) if mines else None
-        finding = guards.of_table(found, refined, labels, method.guards, mines_labeled=mines, on_labels=half)
-        if finding is not None:
-            aids["guard"] = finding.facts()
-            if finding.verdict != "fine":
-                log.warn(finding.sentence("in the table", maker.threshold))
-        if seen is not None:
-            used = refined.loc[refined["for_class"] & (refined["source"] != "corrected"), "score"].to_numpy()
-            limits = {"too_wrong": method.guards.too_wrong, "enough": method.guards.enough}
-            expected = expected_labels.measure(seen, used, **limits)
-        if expected is not None:
-            aids["expected"] = expected.facts()
-            if expected.verdict != "fine":
-                log.warn(expected.sentence(maker.threshold))
+        aids |= _doubts(maker, method.guards, found, refined, labels, seen)
     aids = {"method": method.method, "corrected_images": by_hand["image_id"].nunique(), **aids, **facts}
     (out / "aids.json").write_text(json.dumps(aids, indent=1))
 
@@ -107,6 +92,33 @@ def _held_out(data: tables.Index, index: Path, pseudo: Path) -> expected_labels.
         return None
     known = replace(data, boxes=parquet.read(index / "val_boxes.parquet"))
     return expected_labels.judged(known, *looked_at)
+
+
+def _doubts(
+    maker: Any,
+    limits: guards.GuardParams,
+    found: pd.DataFrame,
+    refined: pd.DataFrame,
+    labels: pd.DataFrame,
+    seen: expected_labels.HeldOut | None,
+) -> dict[str, Any]:
+    """Whether too few or too many labels pass, and how many of them are right; what is out of limits is warned of."""
+    half = label_limits.half_of(found, labels[labels["box_id"] >= 0]) if maker.mines_labeled else None
+    number = guards.of_table(found, refined, labels, limits, mines_labeled=maker.mines_labeled, on_labels=half)
+    doubts = {}
+    if number is not None:
+        doubts["guard"] = number.facts()
+        if number.verdict != "fine":
+            log.warn(number.sentence("in the table", maker.threshold))
+    if seen is None:
+        return doubts
+    used = refined.loc[refined["for_class"] & (refined["source"] != "corrected"), "score"].to_numpy()
+    right = expected_labels.measure(seen, used, too_wrong=limits.too_wrong, enough=limits.enough)
+    if right is not None:
+        doubts["expected"] = right.facts()
+        if right.verdict != "fine":
+            log.warn(right.sentence(maker.threshold))
+    return doubts
 
 
 def _networks(
