@@ -83,10 +83,12 @@ def our_detection(
     detector: nn.Module, params: PseudoLabelParams, table: pd.DataFrame, root: Path, input: object
 ) -> Callable[[int], None]:
     def loop(batches: int) -> None:
-        predict.predict(
-            detector, table.iloc[: batches * params.batch_size], root, input=input, batch_size=params.batch_size,
-            workers=params.workers, score_threshold=params.score_floor, nms_iou=params.nms_iou, limit=100, device="cpu",
-        )  # fmt: skip
+        with tempfile.TemporaryDirectory() as keep:
+            predict.detection_parts(
+                detector, table.iloc[: batches * params.batch_size], root, input=input, batch_size=params.batch_size,
+                workers=params.workers, score_threshold=params.score_floor, nms_iou=params.nms_iou, limit=100,
+                device="cpu", keep=Path(keep),
+            )  # fmt: skip
 
     return loop
 

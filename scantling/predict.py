@@ -120,37 +120,6 @@ def _sorted(table: pd.DataFrame) -> pd.DataFrame:
     return table if table["image_id"].is_monotonic_increasing else table.sort_values("image_id", kind="stable")
 
 
-def _joined(rows: int, batch_size: int, tables: Tables, keep: Path | None) -> pd.DataFrame:
-    batches = parts.batches_of(rows, batch_size)
-    if keep is None:
-        return pseudo.gather(list(tables(batches)))
-    made = parts.make(batches, keep, tables, pseudo.gather)
-    return pseudo.gather(list(made) if distributed.is_first() else [])
-
-
-def predict(
-    detector: nn.Module,
-    table: pd.DataFrame,
-    root: Path,
-    *,
-    input: InputParams,
-    batch_size: int,
-    workers: int,
-    score_threshold: float,
-    nms_iou: float,
-    limit: int,
-    device: str,
-) -> pd.DataFrame:
-    """Detections of the images in `table` (image_id, file_name, width, height): image_id, label, score, x1..y2.
-
-    `input` is the detector's own and says how images are resized; boxes are in original pixels.
-    """
-    table = _sorted(table)
-    label = _plain(detector, score_threshold, nms_iou, limit)
-    tables = _tables(label, detector, table, root, input, batch_size, workers, device, "detect")
-    return _joined(len(table), batch_size, tables, None)[DETECTION_COLUMNS]
-
-
 def detection_parts(
     detector: nn.Module,
     table: pd.DataFrame,
@@ -165,9 +134,11 @@ def detection_parts(
     device: str,
     keep: Path,
 ) -> parts.Parts:
-    """`predict` as its parts (which have a column more), for tables that no process should hold as a whole.
+    """Detections of the images in `table` (image_id, file_name, width, height), in parts: no process holds them all.
 
-    `keep`: a folder for what is done, from which a killed run goes on and through which processes share the work.
+    Their columns are DETECTION_COLUMNS and those of a pseudo-label table. `input` is the detector's own and says how
+    images are resized; boxes are in original pixels. `keep`: a folder for what is done, from which a killed run goes on
+    and through which processes share the work.
     """
     table = _sorted(table)
     label = _plain(detector, score_threshold, nms_iou, limit)
@@ -201,8 +172,12 @@ def pseudo_labels(
     keep: as of `detection_parts`; without it a killed run begins anew.
     """
     table = _sorted(table)
+    batches = parts.batches_of(len(table), params.batch_size)
     tables = _labels(detector, table, root, input, params, device)
-    return _joined(len(table), params.batch_size, tables, keep)
+    if keep is None:
+        return pseudo.gather(list(tables(batches)))
+    made = parts.make(batches, keep, tables, pseudo.gather)
+    return pseudo.gather(list(made) if distributed.is_first() else [])
 
 
 def pseudo_parts(

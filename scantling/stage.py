@@ -106,7 +106,7 @@ def call(function: Callable[..., None], values: dict[str, Any]) -> None:
 def _work(function: Callable[..., None], values: dict[str, Any], out: Path, read: dict[str, dict[str, str]]) -> None:
     fresh = out.with_name(f".{out.name}.part")
     if not distributed.is_first():  # what this process writes nobody reads
-        fresh = Path(tempfile.mkdtemp(prefix="scantling"))
+        fresh = Path(tempfile.mkdtemp(prefix="scantling")) / fresh.name  # one name for all: kept work goes by it
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
     started = time.time()
@@ -122,7 +122,7 @@ def _work(function: Callable[..., None], values: dict[str, Any], out: Path, read
         _write_provenance(fresh, function, values, read, time.time() - started)
         publish(fresh, out)
     else:
-        shutil.rmtree(fresh, ignore_errors=True)
+        shutil.rmtree(fresh.parent, ignore_errors=True)
     distributed.finish()
     log.line(f"{function.__name__} {out}: done in {time.time() - started:.1f} s")
 

@@ -94,6 +94,13 @@ def test_two_processes_are_one_with_twice_the_batch(tmp_path: Path) -> None:
     assert sorted(p.name for p in two.parent.glob(".out*")) == []
 
 
+def test_processes_of_a_stage_keep_their_work_under_one_name(tmp_path: Path) -> None:
+    ended, said = both(two_processes.stage, two_processes.options("named", tmp_path / "two"), tmp_path / "two")
+    assert ended == [0, 0], said
+    (found,) = tmp_path.rglob("names.json")
+    assert len(names := json.loads(found.read_text())) == 2 and len(set(names.values())) == 1
+
+
 def test_two_processes_after_a_kill_write_the_bytes_of_one(tmp_path: Path) -> None:
     """The first of them dies in the middle; what both had done stays, and one alone makes the rest."""
     one = tmp_path / "one/out"

@@ -1,5 +1,6 @@
 """Boxes found in a resized view come back in original pixels, whatever the batch."""
 
+import tempfile
 from pathlib import Path
 from unittest import mock
 
@@ -22,10 +23,11 @@ PARAMS = PseudoLabelParams.load(toy.ROOT / "params/pseudo_label.yaml")
 def find(folder: Path, batch_size: int) -> pd.DataFrame:
     images, _ = toy.tables(folder)
     params = toy.detector_params("faster_rcnn_lite")
-    return predict.predict(
+    parts = predict.detection_parts(
         toy.detector("faster_rcnn_lite"), images, folder, input=params.input, batch_size=batch_size, workers=0,
-        score_threshold=0.05, nms_iou=0.5, limit=20, device="cpu",
+        score_threshold=0.05, nms_iou=0.5, limit=20, device="cpu", keep=folder / f"batches of {batch_size}",
     )  # fmt: skip
+    return pseudo.gather(list(parts))[predict.DETECTION_COLUMNS]
 
 
 def test_the_batch_size_changes_nothing(tmp_path: Path) -> None:
@@ -103,10 +105,11 @@ def test_a_second_view_at_test_reaches_the_proposals_and_is_the_same_each_time(t
         content["rpn"] |= {"views": 2, "second_view_at_test": how}
         with mock.patch.object(tiny, "params", lambda architecture: detectors.DetectorParams.of(content, "two views")):
             model = tiny.detector("faster_rcnn")
-        return predict.predict(
+        parts = predict.detection_parts(
             model, images, tmp_path, input=model.params.input, batch_size=batch_size, workers=0,
-            score_threshold=0.0, nms_iou=0.9, limit=100, device="cpu",
+            score_threshold=0.0, nms_iou=0.9, limit=100, device="cpu", keep=Path(tempfile.mkdtemp(dir=tmp_path)),
         )  # fmt: skip
+        return pseudo.gather(list(parts))[predict.DETECTION_COLUMNS]
 
     plain, drawn = found("identity"), found("seeded_random")
     pd.testing.assert_frame_equal(drawn, found("seeded_random"))

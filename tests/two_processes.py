@@ -80,6 +80,13 @@ def equal(folder: Path, out: Path) -> None:
     labels(folder, out)
 
 
+def named(folder: Path, out: Path) -> None:
+    """What each process calls its output, which names the folder of kept work: they have to agree."""
+    names = distributed.joined({distributed.rank(): out.name})
+    if distributed.is_first():
+        (out / "names.json").write_text(json.dumps(names))
+
+
 def labels(folder: Path, out: Path) -> None:
     """Pseudo labels of twelve images, in batches that the processes deal among them."""
     images, _ = toy.tables(folder, labeled=6, unlabeled=6)

@@ -222,4 +222,5 @@ class Method(soft_teacher.Method):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         pool = state["pool"]
         self.seen = dict(zip(pool["ids"], zip(pool["classes"], pool["margins"], strict=True), strict=True))
+        self.visited = {}  # what the steps since have seen is no part of it: they come again, or were a rehearsal
         self.class_threshold = state["class_threshold"]

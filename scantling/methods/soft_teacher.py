@@ -200,7 +200,7 @@ class Method(supervised.Method):
         refined = supervised.unused(table)
         here = table["image_id"].isin(split.loc[~split["labeled"], "image_id"]).to_numpy()
         if self.params.mine_labeled:
-            here |= exchange.new_rows(table, split, self.params.nms_iou)
+            here = here | exchange.new_rows(table, split, self.params.nms_iou)
         part = table[here]
         if self.params.scores_by_density is not None:
             options = {"default": self.class_threshold, "limits": self.params.scores_by_density}
