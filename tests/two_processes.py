@@ -184,6 +184,7 @@ def _trained(method: type[supervised.Method], folder: Path, out: Path, steps: in
 
 CASES = {
     "equal": equal,
+    "named": named,
     "labels": labels,
     "killed_labels": killed_labels,
     "long_writing": long_writing,

@@ -329,3 +329,20 @@ def test_the_module_bears_the_name_of_its_method(file: Path) -> None:
 
 def test_every_method_has_a_parameter_file() -> None:
     assert {MethodParams.load(file).method for file in FILES} == set(methods.names())
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
+def test_it_makes_a_table_of_what_polish_gives_it(file: Path) -> None:
+    params = params_of(file)
+    if getattr(params, "scores_by_precision", None) is not None:
+        pytest.skip("asks for boxes on held-out images: tests/methods/test_soft_teacher.py")
+    rows = [
+        {"image_id": i, "labeled": i < 5, "box_id": i if i < 5 else -1, "label": 0 if i < 5 else -1}
+        | dict(zip(("x1", "y1", "x2", "y2"), (4.0, 4.0, 30.0, 30.0), strict=True))
+        for i in range(10)
+    ]
+    split = pd.DataFrame(rows)
+    for images in (range(10), range(5), range(0)):  # some unlabeled images, labeled ones alone, no box at all
+        found = supervised.unused(refined_table(images))[list(COLUMNS)]
+        refined, aids = methods.create(params, CLASSES, None).refine(found, split)
+        assert len(refined) >= len(found) and isinstance(aids, dict)
