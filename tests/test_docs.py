@@ -23,7 +23,7 @@ VIEWS = (
 # of docs/review.md the test runs what it finds there, line by line
 REVIEW = re.compile(r"^ {4}(python -m scantling\.(?:review|export|corrections) .*)$", re.M)
 PREPARE = "python stages/prepare.py --data params/data/mine.yaml --out results/prepare/mine"
-MODEL = "results/retrain/own_data-full-f1-faster_rcnn_lite_192-tens-soft_teacher_two_views-s0/teacher.safetensors"
+MODEL = "results/retrain/own_data-full-f1-faster_rcnn_lite_192-tens-soft_teacher_places-s0/teacher.safetensors"
 
 # command -> the test that runs it (or, for the environment itself, what makes every test possible)
 RUN_BY = {
@@ -182,7 +182,7 @@ def test_own_data_as_the_docs_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     table = yaml.safe_load(Path("params/experiments.yaml").read_text())
     assert set(table["runs"]) == {
         f"mine-full-f1-faster_rcnn_lite_192-tens-{m}-s0"
-        for m in ("supervised", "supervised_two_views", "soft_teacher_two_views")
+        for m in ("supervised", "supervised_two_views", "soft_teacher_places")
     }
     words = [sys.executable, str(ROOT / PREPARE.split()[1]), *PREPARE.split()[2:]]
     done = subprocess.run(words, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)

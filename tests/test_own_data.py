@@ -87,7 +87,7 @@ def test_the_document_is_walked(project: Project) -> None:
     assert f"unlabeled: {UNLABELED} images" in of("python stages/prepare.py")
     facts = json.loads((results / "prepare/own_data/data.json").read_text())
     assert "the nine" in facts["classes"] and all(facts["counts"][s]["images"] for s in ("train", "val", "test"))
-    assert "own_data-full-f1-faster_rcnn_lite_192-tens-soft_teacher_two_views-s0" in of("python -m scantling.report")
+    assert "own_data-full-f1-faster_rcnn_lite_192-tens-soft_teacher_places-s0" in of("python -m scantling.report")
     for named in re.findall(r"`(results/\S+\.html)`", DOC):
         assert (project.folder / named).stat().st_size > 10_000, named
 
