@@ -141,6 +141,15 @@ def test_the_newest_visit_of_an_image_counts_whichever_process_made_it(
     assert not ours.visited and not other.visited
 
 
+def test_what_a_rehearsal_has_seen_is_forgotten(pair: tuple[nn.Module, nn.Module]) -> None:
+    one = method(pair[0])
+    before = one.state_dict()
+    one.visited = {7: ([0], [0.1])}  # seen by a step that does not count
+    one.load_state_dict(before)
+    one.state_dict()
+    assert one.seen == {}
+
+
 def test_what_it_found_out_can_be_read_and_survives_a_kill(tmp_path: Path) -> None:
     changes = {
         "candidate_floor": 0.0, "threshold_limits": (0.001, 0.01), "threshold_warm_up_steps": 0,
