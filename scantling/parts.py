@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from scantling import distributed, log
+from scantling import distributed, elapsed, log
 from scantling.stage import Stopped
 
 PARTS = 1024  # of a table: 64 processes have 16 each, so that none waits long for the last one
@@ -66,6 +66,8 @@ def make(
     there = _found(keep, dict(list(enumerate(map(_stem, parts)))[mine[0] :: mine[1]]))
     there = distributed.joined(there)  # which also lets nobody begin before all have looked
     missing = [number for number in range(len(parts)) if number not in there]
+    if there:
+        elapsed.take_up(keep)
     if there and missing:
         log.line(f"goes on: {len(there)} of {len(parts)} parts are there")
     own = missing[mine[0] :: mine[1]]
@@ -86,6 +88,7 @@ def _write(table: pd.DataFrame, keep: Path, stem: str) -> str:
     aside = keep / f"{stem}.part"
     aside.write_bytes(stream.getvalue())
     os.replace(aside, keep / name)
+    elapsed.keep(keep)
     return name
 
 

@@ -12,7 +12,7 @@ from typing import Any, Self
 import torch
 from torch import nn
 
-from scantling import checkpoint, distributed, log
+from scantling import checkpoint, distributed, elapsed, log
 from scantling.stage import Stopped
 
 
@@ -60,6 +60,7 @@ class State:
         packed = self.pack()  # in all of them: a method may put together what each has
         if distributed.is_first():
             checkpoint.save_state(work, self.step, packed)
+            elapsed.keep(work)
 
     def load(self, work: Path, device: str) -> None:
         """Go on from what a killed run left in `work`, if there is anything."""
@@ -67,6 +68,7 @@ class State:
         if saved is None:
             return
         self.unpack(saved)
+        elapsed.take_up(work)
         others = saved["processes"] != distributed.world()
         note = f", which {saved['processes']} processes wrote: equal up to rounding" if others else ""
         log.line(f"resumed at step {self.step} from {work}{note}")

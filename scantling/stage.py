@@ -19,14 +19,13 @@ import resource
 import shutil
 import sys
 import tempfile
-import time
 import typing
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NoReturn
 
-from scantling import alone, distributed, log
+from scantling import alone, distributed, elapsed, log
 from scantling.commit import at_start
 from scantling.params import Params, ParamsError
 
@@ -109,7 +108,7 @@ def _work(function: Callable[..., None], values: dict[str, Any], out: Path, read
         fresh = Path(tempfile.mkdtemp(prefix="scantling")) / fresh.name  # one name for all: kept work goes by it
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
-    started = time.time()
+    elapsed.start()
     _set_threads()
     if distributed.is_first():
         log.open_file(Path("logs") / f"{function.__name__}@{out.name}.log")
@@ -119,12 +118,12 @@ def _work(function: Callable[..., None], values: dict[str, Any], out: Path, read
     function(**{**values, "out": fresh})
     distributed.barrier()  # nothing is published before all have done their part
     if distributed.is_first():
-        _write_provenance(fresh, function, values, read, time.time() - started)
+        _write_provenance(fresh, function, values, read)
         publish(fresh, out)
     else:
         shutil.rmtree(fresh.parent, ignore_errors=True)
     distributed.finish()
-    log.line(f"{function.__name__} {out}: done in {time.time() - started:.1f} s")
+    log.line(f"{function.__name__} {out}: done in {elapsed.seconds() - elapsed.earlier():.1f} s")
 
 
 def publish(fresh: Path, out: Path) -> None:
@@ -233,7 +232,7 @@ def _disk_full(error: BaseException | None) -> str | None:
 
 
 def _write_provenance(
-    fresh: Path, function: Callable[..., None], values: dict[str, Any], read: dict[str, dict[str, str]], seconds: float
+    fresh: Path, function: Callable[..., None], values: dict[str, Any], read: dict[str, dict[str, str]]
 ) -> None:
     plain = {k: v for k, v in values.items() if not isinstance(v, (Path, Params))}
     record = {
@@ -247,7 +246,8 @@ def _write_provenance(
         "device": device() if "torch" in sys.modules else "cpu",
         "processes": distributed.world(),
         "warnings": log.warned(),
-        "seconds": round(seconds, 2),
+        "seconds": round(elapsed.seconds(), 2),
+        "seconds_of_earlier_attempts": round(elapsed.earlier(), 2),  # among them, where a killed run went on
         "peak_memory_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
     }
     (fresh / "provenance.json").write_text(json.dumps(record, indent=1, default=str))

@@ -41,7 +41,7 @@ def new_rows(table: pd.DataFrame, split: pd.DataFrame, iou: float) -> np.ndarray
     kept, fresh = split[split["box_id"] >= 0], np.ones(len(table), dtype=bool)
     of_truth, of_table = (ByImage(rows["image_id"].to_numpy()) for rows in (kept, table))
     truth, found = (
-        (torch.from_numpy(rows[XYXY].to_numpy("float32")), torch.from_numpy(rows["label"].to_numpy("int64")))
+        (torch.tensor(rows[XYXY].to_numpy("float32")), torch.tensor(rows["label"].to_numpy("int64")))
         for rows in (kept, table)
     )
     for image_id in np.intersect1d(of_truth.ids, of_table.ids).tolist():

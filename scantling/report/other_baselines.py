@@ -7,7 +7,7 @@ from typing import Any
 
 from scantling.report.intervals import plain_interval
 from scantling.report.labels import mean
-from scantling.report.results import TRAININGS, Result
+from scantling.report.results import Result
 
 NAMES = ("AP", "AP50")
 
@@ -35,7 +35,7 @@ def compare(
             "method": baseline,
             "runs": [result.run.key for result in own],
             "steps": round(mean(result.total_steps for result in own) or 0),
-            "seconds": mean(result.seconds(*TRAININGS) for result in own),
+            "seconds": mean(result.training_seconds for result in own),
             **{name: plain_interval(r.metrics["teacher"][name] for r in own) for name in NAMES},
             "gain": {method: _gain([r for r in members if r.run.method == method], own) for method in methods},
         }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ class Result:
     history     stage -> logged values over `step`, for burn_in and retrain
     provenance  stage -> provenance.json, of every stage of the run that has one
     counts      of the split: images, labeled, unlabeled, kept, hidden; empty where split.json is of a version without
+    previous    the round before, whose model made the labels that this one learned from; None for a first round
     """
 
     run: Run
@@ -39,16 +40,22 @@ class Result:
     history: dict[str, pd.DataFrame]
     provenance: dict[str, dict[str, Any]]
     counts: dict[str, int]
+    previous: Result | None = None
 
     def steps(self, stage: str) -> int:
-        """Training steps of burn_in or retrain."""
+        """Training steps of burn_in, or of this round's retrain."""
         step = self.history[stage]["step"]
         return int(step.max()) if len(step) else 0
 
     @property
     def total_steps(self) -> int:
-        """Training steps of burn-in and retraining."""
-        return sum(self.steps(stage) for stage in TRAININGS)
+        """Training steps that led to the model: of burn-in and of retraining in all rounds up to this one."""
+        return self.steps("burn_in") + sum(one.steps("retrain") for one in self.rounds)
+
+    @property
+    def rounds(self) -> list[Result]:
+        """This one, the round before it, and so on to the first."""
+        return [self, *(self.previous.rounds if self.previous else [])]
 
     @property
     def batch(self) -> dict[str, int] | None:
@@ -68,6 +75,12 @@ class Result:
             return None
         return float(sum(self.provenance[stage]["seconds"] for stage in stages))
 
+    @property
+    def training_seconds(self) -> float | None:
+        """Wall seconds of the trainings that `total_steps` counts; None if one did not leave its provenance."""
+        parts = [self.seconds("burn_in"), *(one.seconds("retrain") for one in self.rounds)]
+        return None if None in parts else sum(part for part in parts if part is not None)
+
 
 def load(results: Path, study: StudyParams) -> list[Result]:
     """All runs of a study in its order. Raises BadInput for a run whose key or files do not fit."""
@@ -77,7 +90,11 @@ def load(results: Path, study: StudyParams) -> list[Result]:
                 f"study {study.name}: run `{key}` has the fields of `{run.key}`; "
                 "write the study anew with python -m workflow.study"
             )
-    return [_load(results, run) for run in study.runs.values()]
+    loaded: dict[str, Result] = {}
+    for key, run in study.runs.items():  # a round comes after the one before
+        one = _load(results, run)
+        loaded[key] = replace(one, previous=loaded.get(run.after)) if run.after else one
+    return list(loaded.values())
 
 
 def stage_keys(run: Run) -> dict[str, str]:

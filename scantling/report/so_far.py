@@ -13,7 +13,7 @@ from scantling.report.build import build
 from scantling.report.params import ReportParams
 from scantling.report.results import TRAININGS, stage_keys
 from scantling.report.study import Run, StudyParams
-from scantling.stage import BadInput
+from scantling.stage import BadInput, publish
 
 LAST = ("evaluate", "per_class.csv")  # of a run; a stage's outputs appear together
 
@@ -53,8 +53,7 @@ def main(argv: list[str] | None = None) -> None:
         build(study, given.results, ReportParams.load(given.params), aside)
     except (BadInput, ParamsError) as error:
         sys.exit(str(error))
-    shutil.rmtree(given.out, ignore_errors=True)
-    aside.rename(given.out)
+    publish(aside, given.out)
     log.line(f"{index}: {study.title}")
 
 

@@ -15,8 +15,8 @@ from scantling.report.words import MINUS, THIN, among, points, signed, verdict
 Row = Sequence[str]
 NOTE = """AP and AP50 in points (COCO), averaged weights. In brackets: 95 % interval of the mean over the runs (t),
 for a gain that of the mean difference of pairs with the same fold and seed; of two runs the two values, of one nothing.
-Steps and seconds are those of burn-in and retraining together; images a step are the labeled + unlabeled ones of the
-recipe (a method that learns from labels alone leaves the second out)."""
+Steps and seconds are those of burn-in and retraining together, in all rounds where there are several; images a step
+are the labeled + unlabeled ones of the recipe (a method that learns from labels alone leaves the second out)."""
 
 
 def markdown(summary: dict[str, Any], class_rows: int) -> str:

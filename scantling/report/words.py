@@ -80,4 +80,6 @@ def verdict(method: dict[str, Any], baseline: str | None) -> tuple[str, str]:
         about = f"{n} pairs of runs, 95{THIN}% interval {signed(gain['low'])} to {signed(gain['high'])}"
         support = f"{about}, which includes zero" if open_(gain) else about
     steps = "" if method["equal_steps"] else " The steps are not equal, so part of this may be longer training."
+    if method["rounds"] > 1:
+        steps = f" It has {method['rounds']} rounds of training, its baseline one."
     return kind, f"{method['method']} against {baseline}: {mean} AP ({support}).{steps}"

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -165,3 +166,20 @@ def test_curve_points_are_means(found):
     many = curves.mean_curve([curves.whole(result)], "labeled/class", 1000)
     assert [y for _, y in many] == pytest.approx(rows["labeled/class"].tolist())
     assert curves.mean_curve([curves.whole(result)], "nothing", 10) == []
+
+
+def test_a_later_round_counts_the_trainings_before_it(made, tmp_path):
+    first = next(run for run in made.study.runs.values() if run.method == "soft")
+    second = first.model_copy(update={"method": "soft_round2", "after": first.key})
+    everything = tmp_path / "results"
+    shutil.copytree(made.results, everything)
+    for stage in ("polish", "retrain", "evaluate"):
+        shutil.copytree(everything / stage / first.key, everything / stage / second.key)
+    study = made.study.model_copy(update={"runs": made.study.runs | {second.key: second}})
+    loaded = results.load(everything, study)
+    assert loaded[-1].previous is not None and loaded[-1].previous.run == first
+    assert (loaded[-1].total_steps, loaded[-1].training_seconds) == (20 + 2 * 40, 12.5 + 2 * 30.0)
+    methods = {m["method"]: m for m in summary.summarize(study, loaded, BASELINES)["groups"][0]["methods"]}
+    later = methods["soft_round2"]
+    assert (later["steps"], later["seconds"], later["rounds"], later["equal_steps"]) == (100, 72.5, 2, False)
+    assert methods["soft"]["steps"] == 60 and methods["soft"]["rounds"] == 1 and methods["soft"]["equal_steps"]

@@ -7,8 +7,8 @@ def gain(mean, low, high, n, kind):
     return {"mean": mean, "low": low, "high": high, "n": n, "kind": kind}
 
 
-def method(found, equal_steps=True):
-    return {"method": "soft", "gain": {"teacher": {"AP": found}}, "equal_steps": equal_steps}
+def method(found, equal_steps=True, rounds=1):
+    return {"method": "soft", "gain": {"teacher": {"AP": found}}, "equal_steps": equal_steps, "rounds": rounds}
 
 
 @pytest.mark.parametrize(
@@ -64,3 +64,8 @@ def test_unequal_steps_are_said():
         "may be longer training"
         in words.verdict(method(gain(0.1, 0, 0.2, 3, "t95"), equal_steps=False), "supervised")[1]
     )
+
+
+def test_rounds_are_said_in_place_of_steps():
+    said = words.verdict(method(gain(0.1, 0, 0.2, 3, "t95"), equal_steps=False, rounds=3), "supervised")[1]
+    assert said.endswith(" It has 3 rounds of training, its baseline one.") and "longer" not in said
