@@ -16,7 +16,7 @@ from typing import Any
 
 from scantling import alone
 from scantling.params import ParamsError
-from workflow import study
+from workflow import settings, study
 
 STATE = Path(".pipeline")
 CACHE = STATE / "dag.json"
@@ -91,6 +91,8 @@ def sync() -> list[dict[str, Any]]:
     try:
         study.refresh()
         stages, stale = _patiently(resolve)
+        if stale:
+            settings.check()
     except (DvcException, ParamsError) as error:
         text = str(error).strip()
         raise SystemExit("; ".join([text, *(what for file, what in TORN.items() if file in text)])) from None

@@ -21,6 +21,7 @@ from pydantic import Field, model_validator
 
 from scantling import alone
 from scantling.params import Params, ParamsError, check, read
+from workflow import settings
 
 EXPERIMENTS = Path("params/experiments.yaml")
 LOCK = Path(".pipeline/lock")  # held by the Snakemake that is at work here
@@ -335,6 +336,7 @@ def main() -> None:
     try:
         path = parser.parse_args().study
         changed = choose(path)
+        settings.check()
     except ParamsError as error:
         sys.exit(f"study: {error}")
     runs = len(read(EXPERIMENTS)["runs"])
