@@ -14,8 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from scantling import agreement, distributed, log, parts, pseudo
 from scantling.augment import second_view, views
-from scantling.data import images
-from scantling.data.loader import collate
+from scantling.data import images, loader
 from scantling.detectors.settings import InputParams
 from scantling.pseudo import PseudoLabelParams
 from scantling.target import Batch, Detections, Target
@@ -71,12 +70,12 @@ def _views(
     """`batches`, each alone in a list or with the batch of its second views."""
     dataset = _RawDataset(root, table, input, paired)
     wanted = parts.batches_of(len(table), batch_size) if chosen is None else chosen
-    loader = DataLoader(
+    loaded = DataLoader(
         dataset, batch_sampler=wanted, num_workers=workers, collate_fn=lambda samples: samples  # type: ignore[arg-type]
     )  # fmt: skip
-    for rows, samples in zip(wanted, loader, strict=True):
+    for rows, samples in zip(wanted, loaded, strict=True):
         ids = dataset.ids[rows.start : rows.stop].tolist()
-        yield [collate(list(one), ids) for one in zip(*samples, strict=True)]
+        yield [loader.collate(list(one), ids) for one in zip(*samples, strict=True)]
 
 
 Found = tuple[list[Detections], list[Tensor]]
@@ -98,7 +97,7 @@ def _tables(
     """What makes the table of each of the batches it is given, one batch in memory at a time."""
     sizes = table[["height", "width"]].to_numpy(np.int64)
     detector = detector.to(device).eval()
-    paired = getattr(detector, "second_view_at_test", False)
+    paired, workers = getattr(detector, "second_view_at_test", False), loader.workers(workers)
 
     @torch.inference_mode()
     def tables(chosen: list[range]) -> Iterator[pd.DataFrame]:

@@ -64,7 +64,7 @@ def run(
     """
     count = distributed.world()
     log.line(f"{what}: {params.sentence()}; {count} process{'es' if count > 1 else ''} on {device}")
-    params = params.scaled()
+    params = params.scaled().model_copy(update={"workers": loader.workers(params.workers)})
     recipe.check_parts(params, count, unlabeled=bool(method.unlabeled_views and pool.unlabeled))
     _place(student, average, labeler, params, device)
     torch.manual_seed(torch_seed(seed))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -29,6 +30,18 @@ from scantling.target import Batch, Target
 Views = dict[str, Batch]  # by view name: labeled, weak, strong, raw
 ViewsOn = Literal["workers", "device"]
 HEIGHT_WIDTH = ["height", "width"]
+
+
+def workers(asked: int) -> int:
+    """Loader processes: `SCANTLING_WORKERS`, else what the parameters ask for.
+
+    No result depends on them, but all results depend on the parameters: the variable suits another machine without
+    making one stale. Raises BadInput for what is no number of processes.
+    """
+    given = os.environ.get("SCANTLING_WORKERS") or str(asked)
+    if not given.isdecimal():
+        raise BadInput(f"SCANTLING_WORKERS={given}: a number of loader processes, 0 for none of their own")
+    return int(given)
 
 
 @dataclass(frozen=True)

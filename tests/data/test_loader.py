@@ -8,6 +8,7 @@ import torch
 
 from scantling.augment.views import ViewParams
 from scantling.data import loader, sampler
+from scantling.stage import BadInput
 from tests import toy
 
 
@@ -121,3 +122,13 @@ def test_a_box_mostly_outside_is_neither_target_nor_background() -> None:
     seen, kept, rest = loader.seen_boxes(boxes, labels, torch.eye(3, dtype=torch.float64), (10, 12), min_visible=0.3)
     assert torch.equal(seen, boxes[:1]) and kept.tolist() == [0]
     torch.testing.assert_close(rest, torch.tensor([[8, 0, 12, 10.0]]))
+
+
+def test_the_machine_may_have_another_number_of_workers(monkeypatch):
+    monkeypatch.delenv("SCANTLING_WORKERS", raising=False)
+    assert loader.workers(3) == 3
+    monkeypatch.setenv("SCANTLING_WORKERS", "0")
+    assert loader.workers(3) == 0
+    monkeypatch.setenv("SCANTLING_WORKERS", "-2")
+    with pytest.raises(BadInput, match="SCANTLING_WORKERS=-2: a number of loader processes"):
+        loader.workers(3)
