@@ -11,6 +11,7 @@ import ctypes
 import errno
 import fcntl
 import hashlib
+import math
 import os
 import signal
 import socket
@@ -55,7 +56,8 @@ def hold(file: Path, wait_s: float) -> Iterator[None]:
             if time.monotonic() >= until:
                 raise Busy(holder)
             if not told:
-                log.line(f"{holder} is still at work here; waiting {wait_s:.0f} s for it to end")
+                limit = f"{wait_s:.0f} s " if math.isfinite(wait_s) else ""
+                log.line(f"{holder} is still at work in {file}; waiting {limit}for it to end")
                 told = True
             time.sleep(0.2)
         stream.truncate(0)

@@ -38,8 +38,8 @@ class FiniteCheck:
     written anywhere, and what was seen since the last look is kept, so that the first bad step is the one named.
     """
 
-    def __init__(self, folder: Path, every: int):
-        self.folder, self.every = folder, every
+    def __init__(self, folder: Path, every: int, seed: int):
+        self.folder, self.every, self.seed = folder, every, seed
         self.waiting: list[_Seen] = []
 
     def see(self, step: int, losses: Mapping[str, Tensor], batch: TrainingStep) -> None:
@@ -79,7 +79,13 @@ class FiniteCheck:
             ]
             for name, view in seen.views.items()
         }
-        record = {"step": seen.step, "losses": {k: str(v) for k, v in values.items()}, "batch": batch}
+        # with the seed the step's views can be drawn again
+        record = {
+            "seed": self.seed,
+            "step": seen.step,
+            "losses": {k: str(v) for k, v in values.items()},
+            "batch": batch,
+        }
         path.write_text(json.dumps(record, indent=1))
         return (
             f"loss {', '.join(bad)} is not finite at step {seen.step}; the batch is in {path}; "

@@ -163,6 +163,12 @@ def device() -> str:
     return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if kind == "cuda" and distributed.launched() else kind
 
 
+def _gpu() -> str | None:
+    """What the driver calls the GPU of this process; None on the CPU."""
+    at = device() if "torch" in sys.modules else "cpu"
+    return sys.modules["torch"].cuda.get_device_name(at) if at.startswith("cuda") else None
+
+
 def _set_threads() -> None:
     """`SCANTLING_THREADS`, else one: results depend on it, and two runs side by side use two cores best."""
     if "torch" in sys.modules:
@@ -244,6 +250,7 @@ def _write_provenance(
         "versions": {"python": platform.python_version()} | {p: metadata.version(p) for p in PACKAGES},
         "machine": platform.machine(),
         "device": device() if "torch" in sys.modules else "cpu",
+        "gpu": _gpu(),
         "processes": distributed.world(),
         "warnings": log.warned(),
         "seconds": round(elapsed.seconds(), 2),

@@ -79,7 +79,7 @@ def run(
     method.record.of(params.steps, params.labeled_per_step * len(method.labeled_views) + params.unlabeled_per_step)
 
     guard = guards.Guard(method, pool.boxes_per_labeled(), device)
-    check = FiniteCheck(work, 1 if torch.device(device).type == "cpu" else params.log_every_steps)
+    check = FiniteCheck(work, 1 if torch.device(device).type == "cpu" else params.log_every_steps, seed)
     progress = log.Progress(what, params.steps, "steps", done=state.step)
     started, images = time.monotonic(), 0
     batches = _remaining(state, pool, views, params, seed)

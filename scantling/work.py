@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
+import math
 import os
 import shutil
 from collections.abc import Iterator
@@ -13,7 +13,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from scantling import distributed, log
+from scantling import distributed
+from scantling.alone import hold
 from scantling.params import Params
 from scantling.stage import device, digest
 
@@ -58,13 +59,7 @@ def alone(path: Path) -> Iterator[None]:
     """
     with contextlib.ExitStack() as held:
         if distributed.is_first():
-            path.mkdir(parents=True, exist_ok=True)
-            lock = held.enter_context((path / "lock").open("w"))
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                log.line(f"another run is making {path}, which this one needs as well: waiting for it")
-                fcntl.flock(lock, fcntl.LOCK_EX)
+            held.enter_context(hold(path / "lock", math.inf))
         distributed.barrier()
         yield
 

@@ -4,7 +4,6 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from threading import Thread
 
 import pytest
 
@@ -66,32 +65,29 @@ def test_a_finished_stage_leaves_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "w").exists()
 
 
+HOLDS = (
+    "import sys, time; from pathlib import Path; from scantling import work\n"
+    "where = Path(sys.argv[1])\n"
+    "with work.alone(where): print('in', flush=True); time.sleep(float(sys.argv[2])); (where / 'made').touch()"
+)
+
+
+def holding(where: Path, seconds: float) -> subprocess.Popen[str]:
+    first = subprocess.Popen([sys.executable, "-c", HOLDS, str(where), str(seconds)], stdout=subprocess.PIPE, text=True)
+    assert first.stdout is not None and first.stdout.readline() == "in\n"
+    return first
+
+
 def test_runs_that_share_a_folder_wait_for_each_other(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    where, entered = tmp_path / "shared", []
-
-    def other() -> None:
-        with work.alone(where):
-            entered.append((where / "made").is_file())
-
-    second = Thread(target=other)
-    with work.alone(where):
-        second.start()
-        second.join(0.2)
-        assert not entered, "the second one did not wait"
-        (where / "made").touch()
-    second.join(10)
-    assert entered == [True]
-    assert "waiting for it" in "".join(capfd.readouterr())
+    with holding(tmp_path, 1):
+        with work.alone(tmp_path):
+            assert (tmp_path / "made").is_file(), "the second one did not wait"
+    assert f"is still at work in {tmp_path / 'lock'}; waiting for it to end" in capfd.readouterr().out
 
 
 def test_a_killed_run_lets_go_of_a_shared_folder(tmp_path: Path) -> None:
-    holds = (
-        "import sys, time; from pathlib import Path; from scantling import work\n"
-        "with work.alone(Path(sys.argv[1])): print('in', flush=True); time.sleep(60)"
-    )
-    first = subprocess.Popen([sys.executable, "-c", holds, str(tmp_path)], stdout=subprocess.PIPE, text=True)
-    assert first.stdout is not None and first.stdout.readline() == "in\n"
+    first = holding(tmp_path, 60)
     first.kill()
     first.wait()
     with work.alone(tmp_path):
-        pass
+        assert not (tmp_path / "made").exists()

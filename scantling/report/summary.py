@@ -108,7 +108,8 @@ def _made_with(results: Sequence[Result]) -> list[str]:
         for provenance in result.provenance.values():
             versions = ", ".join(f"{name} {version}" for name, version in provenance.get("versions", {}).items())
             code = f"commit {provenance['commit']}, " if provenance.get("commit") else ""
-            seen.add(f"{code}{provenance.get('device', '?')} on {provenance.get('machine', '?')}: {versions}")
+            where = provenance.get("gpu") or provenance.get("device", "?")
+            seen.add(f"{code}{where} on {provenance.get('machine', '?')}: {versions}")
     return sorted(seen)
 
 
