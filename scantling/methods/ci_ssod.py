@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from scantling import distributed
 from scantling.candidates import Candidates
+from scantling.data.by_image import ByImage
 from scantling.data.index import XYXY
 from scantling.data.loader import Pool, TrainingStep
 from scantling.methods import soft_teacher, supervised
@@ -205,8 +206,9 @@ class Method(soft_teacher.Method):
             state.scores.copy_(torch.from_numpy(np.bincount(labels, scores, minlength=count) / np.maximum(counts, 1)))
             self.class_threshold = state.thresholds()
         rows, margin = repeat_factors.margins(part[XYXY].to_numpy(), labels, scores, self.class_threshold.numpy())
-        pooled = pd.DataFrame({"image": part["image_id"].to_numpy()[rows], "label": labels[rows], "margin": margin})
-        self.seen = {int(i): (one["label"].tolist(), one["margin"].tolist()) for i, one in pooled.groupby("image")}
+        pooled, of_rows = ByImage(part["image_id"].to_numpy()[rows]), labels[rows]
+        found = {i: pooled.rows(i) for i in pooled.ids.tolist()}
+        self.seen = {i: (of_rows[own].tolist(), margin[own].tolist()) for i, own in found.items()}
         refined, aids = super().refine(table, split)
         kept = split[split["box_id"] >= 0].groupby("image_id")["label"].agg(list).to_dict()
         labeled = sorted(int(i) for i in split.loc[split["labeled"], "image_id"].unique())

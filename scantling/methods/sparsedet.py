@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Literal
 
+import numpy as np
 import pandas as pd
 import torch
 from pydantic import Field
@@ -20,6 +21,7 @@ from scantling import boxes as box_ops
 from scantling import distributed
 from scantling.augment.views import torch_generator
 from scantling.candidates import FLAGS, Candidates, CandidateTable
+from scantling.data.by_image import ByImage
 from scantling.data.index import XYXY
 from scantling.data.loader import TrainingStep
 from scantling.detectors.losses import normalizer
@@ -246,22 +248,30 @@ class Method(supervised.Method):
         object-like ones away from every label are regions that training ignores. Scores stand for objectness.
         """
         p, refined = self.params, supervised.unused(pseudo)
-        kept = {int(i): rows for i, rows in split[split["box_id"] >= 0].groupby("image_id")}
         seen = split["image_id"] if p.unlabeled else split.loc[split["labeled"], "image_id"]
         here = pseudo["image_id"].isin(seen)
         sure = here & (pseudo["score"].astype("float32") > p.add_score)
         sure &= exchange.new_rows(pseudo, split, p.add_nms_iou)
         for flag in FLAGS[:3]:
             refined[flag] = sure
-        for image_id, rows in pseudo[here & ~sure].groupby("image_id") if p.mine else ():
-            truth = torch.tensor(kept[image_id][XYXY].to_numpy("float32") if image_id in kept else []).reshape(-1, 4)
-            boxes, scores = (torch.tensor(rows[c].to_numpy("float32")) for c in (XYXY, "score"))
-            mined, _ = pseudo_positives.mine(
-                boxes, scores, truth, score=p.mine_score, iou=p.mine_iou, nms_iou=p.mine_nms_iou
-            )
-            refined.loc[rows.index[mined.numpy()], "ignore"] = True
+        if p.mine:
+            refined["ignore"] = self._to_ignore(pseudo, (here & ~sure).to_numpy(), split[split["box_id"] >= 0])
         refined.loc[sure | refined["ignore"], "source"] = "mined"
         return refined, {"rows": len(refined), "mined": int(sure.sum()), "ignored": int(refined["ignore"].sum())}
+
+    def _to_ignore(self, pseudo: pd.DataFrame, asked: np.ndarray, kept: pd.DataFrame) -> np.ndarray:
+        """(N,) bool: the `asked` (N,) rows that are object-like and away from every label of their image."""
+        p, mined = self.params, np.zeros(len(pseudo), dtype=bool)
+        rows = np.flatnonzero(asked)
+        of_rows, of_kept = ByImage(pseudo["image_id"].to_numpy()[rows]), ByImage(kept["image_id"].to_numpy())
+        boxes, truth = (torch.tensor(table[XYXY].to_numpy("float32")).reshape(-1, 4) for table in (pseudo, kept))
+        scores = torch.tensor(pseudo["score"].to_numpy("float32"))
+        for image_id in of_rows.ids.tolist():
+            own = rows[of_rows.rows(image_id)]
+            known = truth[of_kept.rows(image_id)]
+            limits = {"score": p.mine_score, "iou": p.mine_iou, "nms_iou": p.mine_nms_iou}
+            mined[own[pseudo_positives.mine(boxes[own], scores[own], known, **limits)[0].numpy()]] = True
+        return mined
 
 
 def _only(proposals: list[Tensor], wanted: list[bool]) -> list[Tensor]:

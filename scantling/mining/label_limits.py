@@ -9,6 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from scantling.data.by_image import ByImage
 from scantling.data.index import XYXY
 from scantling.mining import label_scores
 from scantling.params import Params
@@ -50,14 +51,14 @@ def rows(
 
 def on_kept(table: pd.DataFrame, kept: pd.DataFrame) -> tuple[Tensor, Tensor]:
     """Classes (G,) of the labeled boxes `kept`, image by image, and the best scores (G,) on them in `table`."""
-    found_in = {int(i): group for i, group in table.groupby("image_id")}
     kept = kept.sort_values("image_id", kind="stable")
+    truth, found = tensors(kept), (*tensors(table), _scores(table))
+    of_kept, of_table = (ByImage(rows["image_id"].to_numpy()) for rows in (kept, table))
     known = [
-        label_scores.on_labels(*tensors(truth), *tensors(found), _scores(found))
-        for i, truth in kept.groupby("image_id")
-        for found in [found_in.get(int(i), table.iloc[:0])]
+        label_scores.on_labels(*(c[of_kept.rows(i)] for c in truth), *(c[of_table.rows(i)] for c in found))
+        for i in of_kept.ids.tolist()
     ]
-    return tensors(kept)[1], torch.cat([torch.zeros(0), *known])
+    return truth[1], torch.cat([torch.zeros(0), *known])
 
 
 def half_of(table: pd.DataFrame, kept: pd.DataFrame) -> float | None:
