@@ -10,6 +10,7 @@ images/                            their files
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ import pandas as pd
 
 from scantling.data.index import XYXY
 from scantling.export.content import Content
+
+ROWS = 100_000  # boxes that are plain numbers at a time
 
 
 def write(content: Content, out: Path) -> dict[str, str]:
@@ -39,11 +42,10 @@ def write(content: Content, out: Path) -> dict[str, str]:
     return {old: f"images/{new}" for old, new in zip(names, bare, strict=True)}
 
 
-def _images(content: Content, images: pd.DataFrame) -> list[dict[str, Any]]:
+def _images(content: Content, images: pd.DataFrame) -> Iterator[dict[str, Any]]:
     known: dict[tuple[int, str], list[int]] = {}
     for row in content.image_labels.itertuples():
         known.setdefault((row.image_id, row.kind), []).append(content.category_ids[row.label])
-    entries = []
     for row in images.itertuples():
         entry = {"id": row.image_id, "file_name": row.file_name, "width": row.width, "height": row.height}
         if content.proposals:
@@ -51,15 +53,18 @@ def _images(content: Content, images: pd.DataFrame) -> list[dict[str, Any]]:
         for kind, key in (("negative", "neg_category_ids"), ("not_exhaustive", "not_exhaustive_category_ids")):
             if content.frequencies or known:  # LVIS wants both keys in every image
                 entry[key] = known.get((row.image_id, kind), [])
-        entries.append(entry)
-    return entries
+        yield entry
 
 
-def _boxes(content: Content, boxes: pd.DataFrame) -> list[dict[str, Any]]:
+def _boxes(content: Content, boxes: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    for first in range(0, len(boxes), ROWS):
+        yield from _some_boxes(content, boxes.iloc[first : first + ROWS])
+
+
+def _some_boxes(content: Content, boxes: pd.DataFrame) -> Iterator[dict[str, Any]]:
     corners = shortest(boxes[XYXY].to_numpy())
     sides = np.round(corners[:, 2:] - corners[:, :2], 9)  # without the noise of the subtraction
     areas, scores = shortest(boxes["area"].to_numpy()), shortest(boxes["score"].to_numpy())
-    entries = []
     for row, (x, y, *_), (w, h), area, score in zip(
         boxes.itertuples(), corners.tolist(), sides.tolist(), areas.tolist(), scores.tolist(), strict=True
     ):
@@ -71,8 +76,7 @@ def _boxes(content: Content, boxes: pd.DataFrame) -> list[dict[str, Any]]:
             entry["score"] = score
             if content.proposals:
                 entry["proposed"] = 1
-        entries.append(entry)
-    return entries
+        yield entry
 
 
 def shortest(values: np.ndarray) -> np.ndarray:
@@ -80,9 +84,12 @@ def shortest(values: np.ndarray) -> np.ndarray:
     return np.array([float(str(v)) for v in values.ravel()]).reshape(values.shape)
 
 
-def write_lists(file: Path, parts: dict[str, list[dict[str, Any]]]) -> None:
-    """JSON with one entry a line."""
-    lists = (
-        f"{json.dumps(name)}: [\n" + ",\n".join(map(json.dumps, entries)) + "\n]" for name, entries in parts.items()
-    )
-    file.write_text("{" + ",\n".join(lists) + "}\n", encoding="utf-8")
+def write_lists(file: Path, parts: Mapping[str, Iterable[dict[str, Any]]]) -> None:
+    """JSON with one entry a line, none of them in memory for longer than its line."""
+    with file.open("w", encoding="utf-8") as stream:
+        for number, (name, entries) in enumerate(parts.items()):
+            stream.write((",\n" if number else "{") + f"{json.dumps(name)}: [\n")
+            for place, entry in enumerate(entries):
+                stream.write((",\n" if place else "") + json.dumps(entry))
+            stream.write("\n]")
+        stream.write("}\n")
