@@ -28,14 +28,6 @@ LOG_ONLY = ("Running stage ", "> ", "Updating lock file", "Generating lock file"
 GIT_HINT = "To track the changes with git, run:"  # and everything DVC says after it
 ELSEWHERE = "another process ended"  # what a process says that only noticed it: the reason is in another's words
 
-# a handler, other than SIG_IGN, is not handed on to the stage
-PATIENT_DVC = """
-import signal, sys
-signal.signal(signal.SIGTERM, lambda *_: None)
-from dvc.cli import main
-sys.exit(main(sys.argv[2:]))
-"""
-
 
 def main(stage: str, log: Path, gpu: int, nodes: int, *options: str) -> int:
     signal.signal(signal.SIGTERM, lambda *_: None)
@@ -53,7 +45,7 @@ def main(stage: str, log: Path, gpu: int, nodes: int, *options: str) -> int:
 
 def repro(stage: str, log: Path, environment: Mapping[str, str], *options: str) -> int:
     """`dvc repro` of the stage alone; its exit status."""
-    command = [sys.executable, "-c", PATIENT_DVC, "dvc", "--wait-for-lock", "repro", "--single-item", *options, stage]
+    command = [sys.executable, "-m", "workflow.repro", stage, *options]
     failed = FAILED / stage
     failed.unlink(missing_ok=True)
     # the sentence with which a stage ends; what torchrun says after it is longer than anybody reads
