@@ -174,3 +174,11 @@ def test_layers_without_neighbors() -> None:
         cwd=ROOT, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert len(re.findall(r"ratio \d+\.\d\d$", done.stdout, re.M)) == 7
+
+
+def test_an_entry_of_the_lock_file() -> None:
+    done = subprocess.run(
+        [sys.executable, "benchmarks/lock.py", "--stages", "4", "--deps", "3", "--repeats", "1"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert re.fullmatch(r"4 stages, \d+ lines: DVC [\d.]+ s, an entry [\d.]+ s: \d+\n", done.stdout)

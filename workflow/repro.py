@@ -20,7 +20,8 @@ from typing import Any, NamedTuple
 
 HEAD = "schema: '2.0'\nstages:\n"
 PLAIN = re.compile(r"[A-Za-z_][\w@.+-]{0,99}", re.ASCII)  # a name that YAML writes as it is, on one line
-FOREIGN = re.compile(r"^(?:\S|  [^ A-Za-z_])", re.MULTILINE)  # below the head: other keys of the file, or quoted names
+# below the head: other keys of the file, names that are quoted, names with an anchor behind
+FOREIGN = re.compile(r"^(?:\S|  [^ A-Za-z_]|  \S.*[^:\n]$)", re.MULTILINE)
 
 
 class Entry(NamedTuple):

@@ -78,6 +78,7 @@ def test_other_entries_are_not_even_read(tmp_path: Path, quick):
         lock(*NAMES) + "datasets: []\n",
         lock("prepare@a", "prepare@" + "long" * 40),  # YAML has another form for long keys
         lock("prepare@a", "prepare@b: c"),  # quoted
+        "schema: '2.0'\nstages:\n  prepare@a: &x\n    cmd: a\n  prepare@b: *x\n",
         "stages: {}\n",
     ],
 )
