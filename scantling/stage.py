@@ -164,9 +164,10 @@ def device() -> str:
 
 
 def _gpu() -> str | None:
-    """What the driver calls the GPU of this process; None on the CPU."""
-    at = device() if "torch" in sys.modules else "cpu"
-    return sys.modules["torch"].cuda.get_device_name(at) if at.startswith("cuda") else None
+    """What the driver calls the GPU that this process has used; None for none."""
+    cuda = sys.modules["torch"].cuda if "torch" in sys.modules else None
+    used = cuda is not None and cuda.is_initialized() and device().startswith("cuda")
+    return cuda.get_device_name(device()) if used else None
 
 
 def _set_threads() -> None:

@@ -37,6 +37,7 @@ RUN_BY = {
     "snakemake --cores all": "tests/pipeline/test_whole.py::test_the_whole_pipeline",
     "python -m scantling.report.overview results/report/demo --out gains.svg": "tests/report/test_overview.py",
     "python -m scantling.report.so_far --out so_far": "tests/report/test_so_far.py::test_finished_runs_alone",
+    "python benchmarks/lock.py --repeats 1": "tests/test_benchmarks.py::test_an_entry_of_the_lock_file",
     "python benchmarks/pointwise.py": "tests/test_benchmarks.py::test_layers_without_neighbors",
     "python -m scantling.report.before_after KEY --out labels.jpg": "tests/report/test_before_after.py",
     "snakemake --cores all --profile slurm": "tests/pipeline/test_slurm.py::test_the_demo_on_two_nodes",
