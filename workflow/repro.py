@@ -75,7 +75,8 @@ def quicken(stage: str) -> None:
         written = dumps_yaml(content)
         if not written.startswith(HEAD) or set(content["stages"]) != {stage}:
             raise RuntimeError(f"{path}: DVC wrote other than the entry of {stage}; nothing was changed")
-        aside = Path(f"{path}.part")
+        ignored = Path(path).parent / ".dvc" / "tmp"  # by Git
+        aside = (ignored if ignored.is_dir() else Path(path).parent) / "dvc.lock.part"
         aside.write_text(entry.before + written.removeprefix(HEAD) + entry.after, encoding="utf-8")
         os.replace(aside, path)
 
