@@ -13,7 +13,8 @@ import pandas as pd
 from scantling.data import parquet
 from scantling.data.index import XYXY, Index
 from scantling.evaluate import counting, portions
-from scantling.evaluate.counting import judge, tally
+from scantling.evaluate.counting import Judged, judge, tally
+from scantling.evaluate.matching import overlaps
 from scantling.evaluate.params import QualityParams
 from scantling.evaluate.portions import Table
 from scantling.evaluate.truth import Truth, truth_of
@@ -21,7 +22,8 @@ from scantling.mining.record import COLUMNS, VIEW
 from scantling.stage import BadInput
 
 SEEN = 0.5  # share of a true box's area that a view must show for it to be found there; with less it is as difficult
-NUMBERS = ("precision", "recall", "count", "boxes_per_image", "mean_iou")
+PART = 0.7  # share of a box's area that lies in an object of its class, of which the box then is a part if it is wrong
+NUMBERS = ("precision", "recall", "count", "boxes_per_image", "mean_iou", "parts")
 
 
 def load(file: Path) -> pd.DataFrame:
@@ -43,7 +45,8 @@ def measure(
 
     Gives  steps   the last step of each stretch that has views
            views   how many of each are judged: of images that miss labels and whose truth is known
-           all, classes (by name)   hidden, precision, recall, count, boxes_per_image (a view), mean_iou, lists along it
+           all, classes (by name)   hidden, precision, recall, count, boxes_per_image (a view), mean_iou and parts, the
+                                    share of the boxes that show no more than a part of an object; lists along it
     """
     if not len(learned):
         return None
@@ -67,7 +70,12 @@ def measure(
         here = replace(in_views.between(views[0], views[-1]), images=views)  # views are numbered along the steps
         rows = found[found["image_id"].isin(views)]
         judged = judge(here, rows, rows["score"].to_numpy(), params.iou_threshold)
-        tables.append(counting.at_once(tally(judged, here, len(index.classes)), index.classes))
+        table = counting.at_once(tally(judged, here, len(index.classes)), index.classes)
+        part = _part(here, rows, judged)
+        for label, row in enumerate([table["all"], *table["classes"].values()], start=-1):
+            own = part if label < 0 else part & (judged.labels == label)
+            row["parts"] = counting.share(int(own.sum()), row["count"])
+        tables.append(table)
         counts.append(len(views))
     classes = {name: _along([t["classes"][name] for t in tables]) for name in index.classes}
     return {
@@ -80,6 +88,14 @@ def measure(
 
 def _along(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return {name: [row[name] for row in rows] for name in ("hidden", *NUMBERS)}
+
+
+def _part(truth: Truth, rows: pd.DataFrame, judged: Judged) -> np.ndarray:
+    """(N,) bool: wrong, but most of it lies in an object of its class, hidden or labeled."""
+    objects = pd.concat([truth.hidden, truth.kept])
+    inside = np.zeros(len(rows), dtype=bool)
+    inside[overlaps(rows.reset_index(drop=True), objects, PART, over="found")[0]] = True
+    return inside & judged.counted & ~judged.right
 
 
 def _in_views(truth: Truth, frames: pd.DataFrame) -> Truth:

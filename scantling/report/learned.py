@@ -9,7 +9,7 @@ from scantling.report.curves import Points
 from scantling.report.labels import mean
 from scantling.report.results import Result
 
-NUMBERS = ("boxes_per_image", "precision", "recall")
+NUMBERS = ("boxes_per_image", "precision", "recall", "parts")
 
 
 def along(own: Sequence[Result]) -> dict[str, Any] | None:
@@ -19,7 +19,8 @@ def along(own: Sequence[Result]) -> dict[str, Any] | None:
     if not sets or not any(sum(s["all"]["count"]) for s in sets):
         return None
     alike = [s for s in sets if s["steps"] == sets[0]["steps"]]
-    lists = {name: [s["all"][name] for s in alike] for name in NUMBERS}
+    unknown = [None] * len(sets[0]["steps"])  # `parts`, of what an earlier version evaluated
+    lists = {name: [s["all"].get(name, unknown) for s in alike] for name in NUMBERS}
     return {"steps": sets[0]["steps"]} | {n: [mean(v) for v in zip(*of, strict=True)] for n, of in lists.items()}
 
 

@@ -180,7 +180,8 @@ def _learned(group: dict[str, Any]) -> str:
         return ""
     text = (
         "Labels that a training found and learned from, boxes a view / precision / recall of the hidden boxes that the "
-        f"view shows (right from IoU 0.5 on), in a stretch of steps that ends at step {when} of retraining:"
+        "view shows (right from IoU 0.5 on) / share of the boxes that show no more than a part of an object, in a "
+        f"stretch of steps that ends at step {when} of retraining:"
     )
     head = ("method", "first stretch", "in the middle", "last stretch")[: len(rows[0])]
     return f"{text}\n\n{_table(head, rows)}"

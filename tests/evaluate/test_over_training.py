@@ -68,6 +68,22 @@ def test_less_than_half_of_an_object_is_neither_right_nor_wrong() -> None:
     assert found is not None and found["all"]["hidden"] == [0] and found["all"]["count"] == [0]
 
 
+def test_a_wrong_box_within_an_object_is_a_part_of_it() -> None:
+    """A quarter of a hidden object and of a labeled one, a quarter of an object of another class, one that is right."""
+    quarters = [(0, 0.9, (20.0, 20.0, 30.0, 30.0)), (0, 0.8, (0.0, 0.0, 5.0, 5.0)), (0, 0.7, (80.0, 80.0, 87.0, 87.0))]
+    found = measure(learned((1, 1, WHOLE, [*quarters, (1, 0.6, FAR)])))
+    assert found is not None and found["all"]["count"] == [4] and found["all"]["precision"] == [0.25]
+    assert found["all"]["parts"] == [0.5]
+    assert found["classes"]["cat"]["parts"] == [0.666667] and found["classes"]["dog"]["parts"] == [0.0]
+
+
+def test_a_box_with_less_than_70_per_cent_in_an_object_is_no_part_of_it() -> None:
+    found = measure(learned((1, 1, WHOLE, [(0, 0.9, (12.0, 20.0, 30.0, 30.0)), (0, 0.8, (16.0, 20.0, 28.0, 30.0))])))
+    assert found is not None and found["all"]["parts"] == [0.0]
+    found = measure(learned((1, 1, WHOLE, [(0, 0.9, (17.0, 20.0, 27.0, 30.0))])))
+    assert found is not None and found["all"]["parts"] == [1.0]
+
+
 def test_the_same_image_in_two_views_is_two_images() -> None:
     both = [(1, 1, WHOLE, [(0, 0.9, HIDDEN)]), (1, 1, WHOLE, [(0, 0.8, HIDDEN), (1, 0.7, FAR)])]
     found = measure(learned(*both))
@@ -85,6 +101,7 @@ def test_a_training_that_found_nothing_or_looked_nowhere() -> None:
     assert measure(learned()) is None
     found = measure(learned((1, 1, WHOLE, [])))
     assert found is not None and found["all"]["precision"] == [None] and found["all"]["recall"] == [0.0]
+    assert found["all"]["parts"] == [None]
 
 
 def test_a_table_of_something_else_is_refused(tmp_path) -> None:

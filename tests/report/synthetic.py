@@ -158,7 +158,7 @@ def _enrich(quality: dict[str, Any]) -> None:
 def _found_in_training(fold: int) -> dict[str, Any]:
     """Of three stretches; nothing was found in the first."""
     every = {"hidden": [5, 5, 5], "count": [0, 4, 8], "boxes_per_image": [0.0, 1.0, 2.0], "mean_iou": [None, 0.7, 0.8]}
-    every |= {"precision": [None, 0.5, 0.625 + fold / 1000], "recall": [0.0, 0.4, 1.0]}
+    every |= {"precision": [None, 0.5, 0.625 + fold / 1000], "recall": [0.0, 0.4, 1.0], "parts": [None, 0.25, 0.0]}
     return {"steps": [14, 27, 40], "views": [4, 4, 4], "all": every, "classes": {}}
 
 

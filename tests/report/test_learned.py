@@ -32,6 +32,15 @@ def test_nothing_known_or_nothing_found(made, soft):
     assert learned.along([dataclasses.replace(soft[0], quality={**soft[0].quality, "training": never})]) is None
 
 
+def test_what_an_earlier_version_evaluated_tells_no_parts(soft):
+    training = soft[0].quality["training"]
+    every = {name: value for name, value in training["all"].items() if name != "parts"}
+    older = dataclasses.replace(soft[0], quality={**soft[0].quality, "training": training | {"all": every}})
+    found = learned.along([older])
+    assert found is not None and found["parts"] == [None, None, None] and found["recall"] == [0.0, 0.4, 1.0]
+    assert learned.points([older], "parts") == []
+
+
 def test_runs_of_another_length_are_left_out(soft):
     training = soft[1].quality["training"] | {"steps": [1, 2, 3]}
     other = dataclasses.replace(soft[1], quality={**soft[1].quality, "training": training})
@@ -43,4 +52,4 @@ def test_the_page_draws_it_and_the_tables_name_it(made):
     assert page.count("recall of the labels found over training steps") == 1  # of the newer group alone
     text = (made.out / "tables.md").read_text()
     assert "ends at step 14, 27, 40 of retraining" in text
-    assert "| `soft` | 0.00 / - / 0.00 | 1.00 / 0.50 / 0.40 | 2.00 / 0.63 / 1.00 |" in text
+    assert "| `soft` | 0.00 / - / 0.00 / - | 1.00 / 0.50 / 0.40 / 0.25 | 2.00 / 0.63 / 1.00 / 0.00 |" in text
