@@ -1,6 +1,7 @@
 """Typed parameters from YAML files: unknown keys and values out of range are refused in one sentence.
 
-A file is named as `path/to/file.yaml` or, for one top-level section of it, `path/to/file.yaml:section`.
+A file is named as `path/to/file.yaml` or, for one section of it, `path/to/file.yaml:section`, for a section within that
+`path/to/file.yaml:section.inner`.
 """
 
 from __future__ import annotations
@@ -88,8 +89,8 @@ class Params(BaseModel):
 
 
 def read(spec: str | Path) -> dict[str, Any]:
-    """The plain content of a YAML file or of one of its top-level sections."""
-    path, _, section = str(spec).partition(":")
+    """The plain content of a YAML file or of one of its sections."""
+    path, _, sections = str(spec).partition(":")
     if not Path(path).is_file():
         near = difflib.get_close_matches(Path(path).name, [p.name for p in Path(path).parent.glob("*.yaml")], 1)
         hint = f"; did you mean {Path(path).with_name(near[0])}?" if near else ""
@@ -100,11 +101,12 @@ def read(spec: str | Path) -> dict[str, Any]:
         raise ParamsError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise ParamsError(f"{path}: expected `key: value` lines, found {type(content).__name__}")
-    if not section:
-        return content
-    if not isinstance(content.get(section), dict):
-        raise ParamsError(f"{path}: has no section `{section}`; it has {', '.join(map(str, content)) or 'none'}")
-    return content[section]
+    where = path
+    for section in sections.split(".") if sections else ():
+        if not isinstance(content.get(section), dict):
+            raise ParamsError(f"{where}: has no section `{section}`; it has {', '.join(map(str, content)) or 'none'}")
+        content, where = content[section], f"{where}: {section}" if where == path else f"{where}.{section}"
+    return content
 
 
 def check(kind: type[P], content: dict[str, Any], spec: str | Path) -> P:

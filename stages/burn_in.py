@@ -2,6 +2,7 @@
 
 reads   --index    images.parquet, data.json
         --split    split.parquet (the boxes training may see)
+        --labeled  the view of labeled images, the only one it sees: an edit of another view leaves it as it is
 writes  student.safetensors  the weights as trained
         teacher.safetensors  their moving average: the first teacher
         history.tsv          losses, learning rate, speed, memory
@@ -14,24 +15,28 @@ from pathlib import Path
 import torch
 
 from scantling import checkpoint, detectors, train, work
-from scantling.augment.views import ViewParams, torch_seed
+from scantling.augment.settings import View, ViewParams
+from scantling.augment.views import torch_seed
 from scantling.data import index as tables
 from scantling.data import split as splits
 from scantling.data.loader import Pool
 from scantling.methods import supervised
-from scantling.stage import device, run
+from scantling.stage import BadInput, device, run
 
 
 def burn_in(
     index: Path,
     split: Path,
     detector: detectors.DetectorParams,
-    views: ViewParams,
+    labeled: View,
     training: train.TrainingParams,
     seed: int,
     out: Path,
 ) -> None:
     data = tables.load(index, truth=False)
+    if labeled.same_geometry:
+        raise BadInput("--labeled: `same_geometry` follows the weak view, only `strong` can have it; leave it out")
+    views = ViewParams(labeled=labeled, weak=labeled, strong=labeled)
     backbone = Path(str(detector.backbone.weights))  # or `package`, which the pins decide
     keep = work.folder(
         "burn_in",
@@ -41,7 +46,7 @@ def burn_in(
         data=index / "data.json",
         split=split / "split.parquet",
         detector=detector,
-        views=views,
+        view=labeled,
         training=training,
         seed=seed,
     )

@@ -157,7 +157,7 @@ def test_stages_in_two_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
     burn_in = [str(ROOT / "stages/burn_in.py"), *common, "--seed", "0", "--out", "model"]
     burn_in += ["--detector", str(ROOT / "params/detectors/retinanet_lite.yaml")]
-    burn_in += ["--views", "t.yaml:views", "--training", "t.yaml:burn_in"]
+    burn_in += ["--labeled", "t.yaml:views.labeled", "--training", "t.yaml:burn_in"]
     done = torchrun(*burn_in, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "model/provenance.json").read_text())["processes"] == 2

@@ -98,6 +98,17 @@ def test_section_of_a_file_and_exponents_that_yaml_reads_as_text(tmp_path: Path)
         Inner.load(f"{path}:c")
 
 
+def test_a_section_within_a_section(tmp_path: Path) -> None:
+    path = write(tmp_path, "a: {b: {rate: 3}, c: {rate: 4}, d: 5}")
+    assert Inner.load(f"{path}:a.b").rate == 3 and Inner.load(f"{path}:a.c").rate == 4
+    with pytest.raises(ParamsError, match=rf"{path}: a: has no section `d`; it has b, c, d"):
+        Inner.load(f"{path}:a.d")
+    with pytest.raises(ParamsError, match="has no section `e`; it has a"):
+        Inner.load(f"{path}:e.b")
+    with pytest.raises(ParamsError, match="unknown parameter `rates`"):
+        Inner.load(str(write(tmp_path, "a: {b: {rates: 3}}")) + ":a.b")
+
+
 @pytest.mark.parametrize(
     "file", sorted((Path(__file__).parents[1] / "params/training").glob("*.yaml")), ids=lambda f: f.stem
 )

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from scantling import checkpoint, train
+from scantling.augment.settings import View
 from scantling.data import index as indices
 from scantling.data.loader import Pool
 from scantling.data.split import SPLIT_COLUMNS
@@ -56,18 +57,27 @@ def begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
     monkeypatch.setattr(train, "run", run)
 
-    def begin(stage: str, method: str = "supervised", begin: str = "weights", **changes: Any) -> dict[str, Any]:
-        places = {"index": tmp_path, "split": tmp_path, "out": tmp_path / "out", "views": toy.VIEWS, "seed": 0}
+    def begin(
+        stage: str, method: str = "supervised", begin: str = "weights", view: View = toy.VIEWS.labeled, **changes: Any
+    ) -> dict[str, Any]:
+        places = {"index": tmp_path, "split": tmp_path, "out": tmp_path / "out", "seed": 0}
         given: dict[str, Any] = places | {"training": toy.training(1, **changes)}
         with pytest.raises(Begins) as caught:
             if stage == "burn_in":
-                burn_in(detector=params, **given)
+                burn_in(detector=params, labeled=view, **given)
             else:
                 asked = MethodParams.load(toy.ROOT / f"params/methods/{method}.yaml")
-                retrain(start=tmp_path, teacher=tmp_path, refined=tmp_path, begin=begin, method=asked, **given)
+                given |= {"start": tmp_path, "teacher": tmp_path, "refined": tmp_path, "views": toy.VIEWS}
+                retrain(begin=begin, method=asked, **given)
         return caught.value.args[0]
 
     return begin
+
+
+def test_burn_in_sees_one_view_and_says_what_such_a_view_cannot_have(begun: Any) -> None:
+    assert begun("burn_in")["views"].labeled == toy.VIEWS.labeled
+    with pytest.raises(BadInput, match="--labeled: `same_geometry` follows the weak view, only `strong` can have it"):
+        begun("burn_in", view=View(same_geometry=True))
 
 
 def test_by_default_all_images_are_drawn(drawn: Any) -> None:

@@ -141,7 +141,9 @@ def _burn_in(table: dict[str, Any], start: dict[str, Any], study: Path) -> str:
 
     def recipe(training: str) -> list[Any]:
         content = _content("training", training, study)
-        return [content.get(part) for part in ("views", "burn_in")]  # what the stage depends on
+        views = content.get("views")
+        labeled = views.get("labeled") if isinstance(views, dict) else views
+        return [labeled, content.get("burn_in")]  # what the stage depends on
 
     for key, row in table["burn_ins"].items():
         same = all(row[field] == start[field] for field in ("split_key", "detector", "seed"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 
@@ -112,7 +113,9 @@ EDITS = [
     ("params/splits/images_10.yaml", None, {"split@digits-images_10"}),
     ("params/generate/digits.yaml", None, {"generate@"}),
     ("params/detectors/faster_rcnn_lite.yaml", None, {"burn_in@"}),
-    ("params/training/digits.yaml", "views", {f"{s}@digits-images_10" for s in ("burn_in", "polish", "retrain")}),
+    ("params/training/digits.yaml", "views", {f"{s}@digits-images_10" for s in ("polish", "retrain")}),
+    ("params/training/digits.yaml", "  labeled", {f"{s}@digits-images_10" for s in ("burn_in", "polish", "retrain")}),
+    ("params/training/digits.yaml", "  strong", {f"{s}@digits-images_10" for s in ("polish", "retrain")}),
     ("params/training/digits.yaml", "burn_in", {"burn_in@digits-images_10"}),
     ("params/training/digits_sparse.yaml", "retrain", {"retrain@digits-drop_50"}),
     ("params/methods/co_mining.yaml", None, {"polish@%-co_mining-", "retrain@%-co_mining-"}),
@@ -145,7 +148,8 @@ def test_an_edit_makes_stale_what_reads_it(
     path = project.folder / file
     before = path.read_text()
     if section:
-        after = before.replace(f"\n{section}:\n", f"\n{section}:\n  edited: 1\n")
+        indent = " " * (len(section) - len(section.lstrip()) + 2)
+        after = re.sub(rf"\n({section}: *(#[^\n]*)?\n)", rf"\n\1{indent}edited: 1\n", before)
     else:
         after = before + ("\nedited: 1\n" if path.suffix == ".yaml" else "\n# edited\n")
     assert after != before

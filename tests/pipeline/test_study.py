@@ -136,6 +136,16 @@ def test_trainings_with_the_same_burn_in_share_it(project: Path) -> None:
     assert all(("burn_in" in run) == (run["training"] == "longer") for run in reported.values())
 
 
+def test_a_burn_in_is_shared_whatever_other_views_there_are(project: Path) -> None:
+    """It sees labeled images in their own view alone."""
+    views = {"t": "labeled: {}", "blurred": "labeled: {}, strong: {blur: 1}", "flipped": "labeled: {flip: 1}"}
+    for name, told in views.items():
+        Path(f"params/training/{name}.yaml").write_text(f"views: {{{told}}}\nburn_in: {{steps: 5}}")
+    blocks = [{"splits": ["few"], "methods": ["supervised"], "training": name} for name in views]
+    table = expand(grid=blocks, folds=[1])
+    assert list(table["burn_ins"]) == [f"digits-few-f1-d1-{name}-s0" for name in ("t", "flipped")]
+
+
 def test_corrections_reach_every_round(project: Path) -> None:
     Path("fixed.json").write_text("{}")
     assert {run["corrections"] for run in expand(corrections="fixed.json")["runs"].values()} == {"fixed.json"}
