@@ -74,30 +74,38 @@ class State:
         log.line(f"resumed at step {self.step} from {work}{note}")
 
 
+NOT_ASKED = 1000  # above the number of any signal
+
+
 class Interrupt:
-    """SIGTERM (a cluster takes the machine back) ends the training at the next step, with its state saved.
+    """SIGTERM (a cluster takes the machine back) or SIGINT (Ctrl-C) ends the training at the next step, its state saved.
 
     More of them mean the same: Slurm sends one to every process, and torchrun passes its own on. SIGKILL ends at once.
-    Outside the main thread signals cannot be caught: then nothing is.
+    A shell that starts something behind itself has it ignore SIGINT: it stays so. Outside the main thread signals
+    cannot be caught: then nothing is.
     """
 
     def __enter__(self) -> Self:
-        self.asked = False
-        self.caught = threading.current_thread() is threading.main_thread()
-        if self.caught:
-            self.before = signal.signal(signal.SIGTERM, self._ask)
+        self.asked = NOT_ASKED
+        self.before: dict[signal.Signals, Any] = {}
+        if threading.current_thread() is threading.main_thread():
+            for one in (signal.SIGTERM, signal.SIGINT):
+                if one == signal.SIGTERM or signal.getsignal(one) != signal.SIG_IGN:
+                    self.before[one] = signal.signal(one, self._ask)
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self.caught:
-            signal.signal(signal.SIGTERM, self.before)
+        for one, handler in self.before.items():
+            signal.signal(one, handler)
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
-        self.asked = True
+        self.asked = number
 
     def look(self, state: State, work: Path) -> None:
         """Between two steps: save and end if any process was asked to."""
-        if distributed.lowest(0 if self.asked else 1) == 0:
+        number = distributed.lowest(self.asked)
+        if number != NOT_ASKED:
             state.save(work)
             distributed.barrier()  # nobody ends, and so is missed, before the state is written
-            raise Stopped(f"asked to end (SIGTERM) at step {state.step}; the same command goes on from there")
+            why = f"asked to end ({signal.Signals(number).name}) at step {state.step}"
+            raise Stopped(f"{why}; the same command goes on from there")

@@ -26,9 +26,9 @@ class Polishing(supervised.Method):
 
     ema = EmaParams(decay=0.5, warm_up=1, start="continue")
 
-    def __init__(self, stop_at: int | None = None):
+    def __init__(self, stop_at: int | None = None, by: signal.Signals = signal.SIGTERM):
         super().__init__(supervised.Params(), tiny.CLASSES, None)
-        self.seen, self.stop_at = torch.zeros(2), stop_at
+        self.seen, self.stop_at, self.by = torch.zeros(2), stop_at, by
 
     def modules(self, student: nn.Module) -> dict[str, nn.Module]:
         return {"polish": nn.Linear(3, 1), "idle": nn.Linear(2, 2)}
@@ -36,7 +36,7 @@ class Polishing(supervised.Method):
     def step(self, student: nn.Module, teacher: nn.Module | None, batch: TrainingStep) -> Any:
         losses, logged = super().step(student, teacher, batch)
         if batch.step == self.stop_at:
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), self.by)
         colors = batch.labeled["labeled"].images.float().mean((2, 3)) / 255
         wanted: Tensor = self.averages["polish"](colors).detach() + self.seen.mean()
         losses["labeled/polish"] = (self.networks["polish"](colors) - 1 - 0.1 * wanted).square().mean()
@@ -74,16 +74,27 @@ def whole(tmp_path: Path) -> tuple[train.Training, Polishing]:
     return run(folder, method), method
 
 
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize(("workers", "by"), [(0, signal.SIGTERM), (1, signal.SIGTERM), (0, signal.SIGINT)])
 def test_asked_to_end_it_saves_and_goes_on_with_the_same_bits(
-    tmp_path: Path, whole: tuple[train.Training, Polishing], workers: int
+    tmp_path: Path, whole: tuple[train.Training, Polishing], workers: int, by: signal.Signals
 ) -> None:
-    with pytest.raises(Stopped, match=r"asked to end \(SIGTERM\) at step 3; the same command goes on from there"):
-        run(tmp_path, Polishing(stop_at=2), checkpoint_every_steps=100, workers=workers)
+    with pytest.raises(Stopped, match=rf"asked to end \({by.name}\) at step 3; the same command goes on from there"):
+        run(tmp_path, Polishing(stop_at=2, by=by), checkpoint_every_steps=100, workers=workers)
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL, "what SIGTERM did before, it does again"
+    assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
     method = Polishing()
     assert_equal(whole[0], run(tmp_path, method, checkpoint_every_steps=100, workers=workers))
     assert torch.equal(method.seen, whole[1].seen) and method.seen.any()
+
+
+def test_who_ignores_ctrl_c_goes_on_ignoring_it(tmp_path: Path) -> None:
+    """As a shell has it for what it starts behind itself."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        assert run(tmp_path, Polishing(stop_at=2, by=signal.SIGINT)).history["step"].iloc[-1] >= STEPS - 1
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_a_damaged_last_state_costs_steps_not_bits(

@@ -6,8 +6,8 @@ DVC decides whether the stage runs, is restored from the run cache or is left al
 it failed is kept for the end of the Snakemake run, where other jobs would have scrolled it away. GPUS and NODES are
 what the job has (params/resources.yaml), for workflow/launch.py.
 
-SIGTERM to everything, with which a cluster takes a machine back, is for the stage alone: it saves its state and ends,
-then DVC and this process do.
+SIGTERM to everything, with which a cluster takes a machine back, and SIGINT, Ctrl-C in a terminal, are for the stage
+alone: it saves its state and ends, then DVC and this process do.
 """
 
 from __future__ import annotations
@@ -30,7 +30,10 @@ ELSEWHERE = "another process ended"  # what a process says that only noticed it:
 
 
 def main(stage: str, log: Path, gpu: int, nodes: int, *options: str) -> int:
+    # a handler, other than SIG_IGN, is not handed on to what is started
     signal.signal(signal.SIGTERM, lambda *_: None)
+    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:  # of what a shell started behind itself it stays ignored
+        signal.signal(signal.SIGINT, lambda *_: None)
     # `python` in dvc.yaml is the one that runs Snakemake, with or without an activated environment
     environment = os.environ | {"PATH": f"{Path(sys.prefix) / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}"}
     environment |= {"PYTHONUNBUFFERED": "1", "SCANTLING_NODES": str(nodes)}

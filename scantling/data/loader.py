@@ -285,8 +285,9 @@ class _Requests:
 
 
 def _deaf(worker: int) -> None:
-    """SIGTERM to all processes of a job is for the training, which ends its workers itself when its state is saved."""
+    """SIGTERM or Ctrl-C to all of a job is for the training, which ends its workers itself when its state is saved."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def training_steps(

@@ -1,4 +1,4 @@
-"""What a job tells its stage, and SIGTERM to all of it, DVC included: the state is saved, and the next call goes on."""
+"""What a job tells its stage; SIGTERM or Ctrl-C to all of it, DVC included: a state is saved, the next call goes on."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from tests.pipeline.toy_project import Toy, environment
 from workflow import job
 
 
-def test_sigterm_to_everything_is_for_the_stage(tmp_path: Path) -> None:
+@pytest.mark.parametrize("asking", [signal.SIGTERM, signal.SIGINT])
+def test_sigterm_or_ctrl_c_to_everything_is_for_the_stage(tmp_path: Path, asking: signal.Signals) -> None:
     toy = Toy.create(tmp_path / "toy")
     toy.dvc("repro", "-q", "prepare@toy")
     for folder in (".pipeline/failed", "logs/snakemake"):
@@ -28,11 +29,11 @@ def test_sigterm_to_everything_is_for_the_stage(tmp_path: Path) -> None:
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
     toy.wait_for("work/toy-a-1-400.txt", "3")
-    os.killpg(process.pid, signal.SIGTERM)
+    os.killpg(process.pid, asking)
     time.sleep(0.1)
-    os.killpg(process.pid, signal.SIGTERM)  # whatever sends it twice
+    os.killpg(process.pid, asking)  # whatever sends it twice
     said, _ = process.communicate(timeout=60)
-    assert process.returncode not in (0, -signal.SIGTERM), said
+    assert process.returncode not in (0, -asking), said
     assert "failed to reproduce 'retrain@toy-a'" in said, "DVC came to its end, too"
     assert toy.read(".pipeline/failed/retrain@toy-a").startswith("retrain: asked to end at step")
     reached = toy.read("work/toy-a-1-400.txt")

@@ -108,7 +108,8 @@ table = (pathlib.Path(a.index) / "table.txt").read_text()
 if (work / "fail").exists():
     sys.exit("retrain: work/fail: is there; delete it")
 asked = []
-signal.signal(signal.SIGTERM, lambda *_: asked.append(1))
+for one in (signal.SIGTERM, signal.SIGINT):
+    signal.signal(one, lambda *_: asked.append(1))
 for step in range(first, settings["steps"]):
     if asked:
         sys.exit(f"retrain: asked to end at step {step}")
