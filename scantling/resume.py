@@ -78,7 +78,7 @@ NOT_ASKED = 1000  # above the number of any signal
 
 
 class Interrupt:
-    """SIGTERM (a cluster takes the machine back) or SIGINT (Ctrl-C) ends the training at the next step, its state saved.
+    """SIGTERM (a cluster takes the machine back) or Ctrl-C ends the training at the next step, with its state saved.
 
     More of them mean the same: Slurm sends one to every process, and torchrun passes its own on. SIGKILL ends at once.
     A shell that starts something behind itself has it ignore SIGINT: it stays so. Outside the main thread signals
