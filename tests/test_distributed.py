@@ -6,7 +6,6 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -125,11 +124,10 @@ def test_the_others_wait_for_the_first_one_to_write(tmp_path: Path) -> None:
 
 
 def test_a_dying_process_ends_the_others_with_its_error(tmp_path: Path) -> None:
-    started = time.monotonic()
     folder = tmp_path / "two"
     folder.mkdir()
     done = torchrun(str(ROOT / "tests/two_processes.py"), "dying", str(folder), cwd=folder)
-    assert done.returncode != 0 and time.monotonic() - started < 60
+    assert done.returncode != 0
     assert "the second process is out of luck" in done.stderr
     assert "process 0: stage: another process ended; see what it says" in done.stderr
     assert not (folder / "out").exists()
