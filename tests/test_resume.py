@@ -3,6 +3,7 @@
 import copy
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,14 @@ def test_asked_to_end_it_saves_and_goes_on_with_the_same_bits(
     method = Polishing()
     assert_equal(whole[0], run(tmp_path, method, checkpoint_every_steps=100, workers=workers))
     assert torch.equal(method.seen, whole[1].seen) and method.seen.any()
+
+
+@pytest.fixture(autouse=True)
+def ctrl_c() -> Iterator[None]:
+    """As in a terminal, also where the tests were started behind a shell."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def test_who_ignores_ctrl_c_goes_on_ignoring_it(tmp_path: Path) -> None:
