@@ -29,6 +29,7 @@ SMALL = {
     "bccd_sparse",
     "cards_own",
     "cards_semi",
+    "cards_sparse",
     "demo",
     "digits_imbalanced",
     "digits_semi",
