@@ -30,6 +30,7 @@ class Params(MethodParams):
     second_view: Literal["strong", "labeled"] = "strong"
     mine_score: float = Field(ge=0, le=1)
     merge_iou: float = Field(ge=0, le=1)
+    merge_any_class: bool = Field(False, description="whether a label of another class drops a mined box as well; ours")
     nms_iou: float = Field(gt=0, le=1)
     limit: int = Field(gt=0)
     keep_empty_images: bool = False
@@ -75,10 +76,13 @@ class Method(supervised.Method):
         mined = 0
         features = {id(view): student.features(view.images, view.sizes) for view in pair}
         for view, other in (pair, pair[::-1]):
-            mining = found.unless(self._mine(student, teacher, other, features[id(other)]), other, self.corrected)
+            if self.table is None:
+                mining = found.unless(self._mine(student, teacher, other, features[id(other)]), other, self.corrected)
+                move = view.matrices @ torch.linalg.inv(other.matrices)  # identity where the views share their geometry
+                moved = [c.moved(m, s) for c, m, s in zip(mining, move, view.sizes, strict=True)]
+            else:  # a table knows the boxes in every view, whole; the other one might have cut them
+                mining = moved = found.unless(found.read(self.table, view), view, self.corrected)
             self.scores.add(torch.cat([c.scores for c in mining]), len(mining))
-            move = view.matrices @ torch.linalg.inv(other.matrices)  # identity where the views share their geometry
-            moved = [c.moved(m, s) for c, m, s in zip(mining, move, view.sizes, strict=True)]
             targets = [self._target(t, c) for t, c in zip(view.targets, moved, strict=True)]
             if side == "unlabeled":  # nobody said that nothing is there
                 targets = [replace(t, background=len(t) > 0) for t in targets]
@@ -92,10 +96,8 @@ class Method(supervised.Method):
     def _mine(
         self, student: nn.Module, teacher: nn.Module | None, view: Batch, features: list[Tensor]
     ) -> list[Candidates]:
-        """What is found in a view: by the student itself (the paper), a teacher network, or a cached table."""
+        """What is found in a view: by the student itself (the paper) or a teacher network."""
         p = self.params
-        if self.table is not None:
-            return found.read(self.table, view)
         miner = student if p.teacher == "student" or teacher is None else teacher
         if miner is not student:
             features = miner.features(view.images, view.sizes)
@@ -105,7 +107,8 @@ class Method(supervised.Method):
     def _target(self, truth: Target, seen: Candidates) -> Target:
         """The sparse labels, then the surviving mined boxes; uncertain ones are ignored where that is asked for."""
         p = self.params
-        fresh = exchange.is_new(truth.boxes, truth.labels, seen.boxes, seen.labels, p.merge_iou)
+        pair = (truth.boxes, truth.labels, seen.boxes, seen.labels)
+        fresh = exchange.is_new(*pair, p.merge_iou, any_class=p.merge_any_class)
         fresh &= box_ops.has_area(seen.boxes)
         # what was seen has passed `mine_score` by its class probability, which a detector's score may lie below (FCOS)
         sure, uncertain = torch.ones_like(fresh), torch.zeros_like(fresh)
@@ -128,7 +131,7 @@ class Method(supervised.Method):
         """The fusion as a table: which of the frozen detector's boxes the sparse labels do not have (section 11)."""
         p, refined = self.params, supervised.unused(table)
         seen = split["image_id"] if p.unlabeled else split.loc[split["labeled"], "image_id"]
-        fresh = table["image_id"].isin(seen) & exchange.new_rows(table, split, p.merge_iou)
+        fresh = table["image_id"].isin(seen) & exchange.new_rows(table, split, p.merge_iou, any_class=p.merge_any_class)
         high, low = self._limits(table, split[split["box_id"] >= 0], fresh)
         sure = table["score"] if p.by_labels else pseudo.class_probability(table)  # as in training
         mined = fresh & (sure > high)

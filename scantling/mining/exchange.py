@@ -28,15 +28,20 @@ def moved(found: Candidates, matrix: Tensor, size: tuple[int, int]) -> Candidate
     return there.keep(box_ops.has_area(there.boxes))
 
 
-def is_new(truth: Tensor, truth_labels: Tensor, boxes: Tensor, labels: Tensor, iou: float) -> Tensor:
-    """(N,) bool: no truth box of the same class overlaps by more than `iou` (strict). Co-mining section 5."""
+def is_new(
+    truth: Tensor, truth_labels: Tensor, boxes: Tensor, labels: Tensor, iou: float, *, any_class: bool = False
+) -> Tensor:
+    """(N,) bool: no truth box of the same class overlaps by more than `iou` (strict). Co-mining section 5.
+
+    any_class (ours): nor one of another class.
+    """
     if len(truth) == 0 or len(boxes) == 0:
         return torch.ones(len(boxes), dtype=torch.bool, device=boxes.device)
-    same = labels[:, None] == truth_labels[None]
+    same = (labels[:, None] == truth_labels[None]) | any_class
     return ~((box_ops.iou(boxes, truth) > iou) & same).any(1)
 
 
-def new_rows(table: pd.DataFrame, split: pd.DataFrame, iou: float) -> np.ndarray:
+def new_rows(table: pd.DataFrame, split: pd.DataFrame, iou: float, *, any_class: bool = False) -> np.ndarray:
     """(N,) bool, `is_new` for the rows of a table of boxes against the boxes that a split kept of their images."""
     kept, fresh = split[split["box_id"] >= 0], np.ones(len(table), dtype=bool)
     of_truth, of_table = (ByImage(rows["image_id"].to_numpy()) for rows in (kept, table))
@@ -46,7 +51,8 @@ def new_rows(table: pd.DataFrame, split: pd.DataFrame, iou: float) -> np.ndarray
     )
     for image_id in np.intersect1d(of_truth.ids, of_table.ids).tolist():
         known, seen = of_truth.rows(image_id), of_table.rows(image_id)
-        fresh[seen] = is_new(*(column[known] for column in truth), *(column[seen] for column in found), iou).numpy()
+        pair = (*(column[known] for column in truth), *(column[seen] for column in found))
+        fresh[seen] = is_new(*pair, iou, any_class=any_class).numpy()
     return fresh
 
 

@@ -1,5 +1,6 @@
 """The fusion of Co-mining against the published code."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +10,13 @@ import torch
 
 from scantling import methods
 from scantling.candidates import Candidates
+from scantling.data.loader import TrainingStep
 from scantling.methods import MethodParams
 from scantling.methods.co_mining import Method
 from scantling.mining.exchange import is_new
 from scantling.target import Target
 from tests import toy
+from tests.methods.recording import Recorder, view
 
 GOLDEN = sorted((Path(__file__).parents[1] / "golden" / "co_mining").glob("merge_*.npz"))
 FILE = toy.ROOT / "params/methods/co_mining.yaml"
@@ -46,6 +49,15 @@ def test_uncertain_boxes_are_ignored_when_asked_and_never_known_ones() -> None:
     assert torch.equal(made.boxes, boxes[[0, 2]]) and torch.equal(made.ignore, boxes[[1]])
 
 
+def test_a_label_of_another_class_drops_a_box_when_asked() -> None:
+    boxes = torch.tensor([[0, 0, 10, 10], [20, 20, 30, 30.0]])
+    found = Candidates(boxes, torch.tensor([1, 1]), torch.tensor([0.9, 0.9]), torch.zeros(2))
+    for asked, left in ((False, [0, 1, 1]), (True, [0, 1])):
+        params = MethodParams.load(FILE).model_copy(update={"merge_any_class": asked})
+        made = Method(params, ("a", "b"), None)._target(Target.of(boxes[:1], torch.tensor([0])), found)
+        assert made.labels.tolist() == left
+
+
 def test_refined_table_marks_what_would_be_mined() -> None:
     method = methods.create(MethodParams.load(FILE), ("a", "b"), None)
     row = {"label": 0, "x1": 0.0, "y1": 0.0, "x2": 10.0, "y2": 10.0, "spread": np.nan}
@@ -62,3 +74,35 @@ def test_refined_table_marks_what_would_be_mined() -> None:
     assert refined["source"].tolist() == ["teacher", "mined", "teacher", "teacher"] and aids["mined"] == 1
     known = pseudo.assign(class_probability=[0.99, 0.1, 0.99, 0.99])  # FCOS: another than the score; it decides
     assert method.refine(known, split)[0]["for_class"].tolist() == [False, False, True, False]
+
+
+def test_boxes_of_a_table_are_whole_in_a_view_whatever_the_other_one_shows() -> None:
+    """The strong view shows the left half, twice as large: it cuts the box that the weak one shows whole."""
+    row = {"image_id": 7, "label": 1, "score": 0.9, "x1": 20.0, "y1": 10.0, "x2": 44.0, "y2": 30.0, "spread": 0.0}
+    flags = {
+        "class_probability": 0.9,
+        "weight": 1.0,
+        "for_objectness": True,
+        "for_class": True,
+        "for_box": True,
+        "ignore": False,
+    }
+    params = MethodParams.load(toy.ROOT / "params/methods/co_mining_cached.yaml")
+    method = methods.create(params, ("a", "b"), pd.DataFrame([{**row, **flags, "source": "mined"}]))
+    weak = view([7])
+    strong = replace(weak, matrices=torch.diag(torch.tensor([2.0, 2.0, 1.0], dtype=torch.float64))[None])
+    student = Targets()
+    method.step(student, None, TrainingStep({"weak": weak, "strong": strong}, {}))
+    assert student.boxes == [[[20, 10, 44, 30]], [[40, 20, 64, 60]]]
+
+
+class Targets(Recorder):
+    """Notes the boxes that it is taught."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.boxes: list[list[list[float]]] = []
+
+    def losses(self, features: list[torch.Tensor], targets: list[Target], sizes: object, **options: object):
+        self.boxes.append(targets[0].boxes.tolist())
+        return super().losses(features, targets, sizes, **options)

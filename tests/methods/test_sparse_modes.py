@@ -175,4 +175,5 @@ def test_new_rows_are_those_no_label_of_their_class_is_at() -> None:
     rows = [{"image_id": 0, "labeled": True, "box_id": 1, "label": 1, **corners}]
     rows += [{"image_id": 1, "labeled": True, "box_id": 2, "label": 0, **corners}]
     assert new_rows(table, pd.DataFrame(rows), 0.5).tolist() == [False, True, True, True]
+    assert new_rows(table, pd.DataFrame(rows), 0.5, any_class=True).tolist() == [False, True, False, True]
     assert new_rows(table[:0], pd.DataFrame(rows), 0.5).dtype == np.bool_
