@@ -80,6 +80,24 @@ def connect(stages: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return stages
 
 
+def with_downstream(stages: list[dict[str, Any]], stale: set[str]) -> set[str]:
+    """`stale` and all stages after them, of stages that have been connected.
+
+    Snakemake that is asked for one stage does not look behind the stamps of those before it: with that of a stage far
+    upstream missing alone it finds nothing to be done.
+    """
+    after: dict[str, list[str]] = {}
+    for stage in stages:
+        for name in stage["upstream"]:
+            after.setdefault(name, []).append(stage["name"])
+    found, ahead = set(stale), list(stale)
+    while ahead:
+        fresh = [name for name in after.get(ahead.pop(), []) if name not in found]
+        found.update(fresh)
+        ahead += fresh
+    return found
+
+
 def sync() -> list[dict[str, Any]]:
     """For the head process: bring the stage table up to date and give each stamp the time that says what DVC knows."""
     from dvc.exceptions import DvcException
@@ -100,6 +118,7 @@ def sync() -> list[dict[str, Any]]:
         raise SystemExit(f"DVC cannot read dvc.lock ({error}); {TORN['dvc.lock']}") from None
     for folder in ("want", "done", "failed"):
         (STATE / folder).mkdir(parents=True, exist_ok=True)
+    stale = with_downstream(connect(stages), stale)
     for stage in stages:
         want, done = STATE / "want" / stage["name"], STATE / "done" / stage["name"]
         for stamp in (want, done):
@@ -108,7 +127,7 @@ def sync() -> list[dict[str, Any]]:
         if stage["name"] in stale:
             done.unlink()
     aside = CACHE.with_suffix(".part")
-    aside.write_text(json.dumps(connect(stages), indent=1))
+    aside.write_text(json.dumps(stages, indent=1))
     os.replace(aside, CACHE)
     return stages
 

@@ -99,3 +99,11 @@ def test_an_experiment_with_a_changed_value(toy: Toy) -> None:
     toy.dvc("exp", "apply", "low")
     assert "0.1" in toy.read("params/evaluate.yaml")
     assert toy.run("dvc") == set()
+
+
+def test_a_stage_asked_for_by_name_runs_whatever_is_stale_before_it(toy: Toy) -> None:
+    toy.run("dvc")
+    toy.set("generate", scenes=4)
+    toy.forget()
+    toy.snakemake("evaluate@toy-a")
+    assert toy.ran() == {"generate@toy", "prepare@toy", "retrain@toy-a", "evaluate@toy-a"}
