@@ -27,6 +27,7 @@ SMALL = {
     "bccd_semi",
     "bccd_single_stage",
     "bccd_sparse",
+    "cards_hundreds",
     "cards_own",
     "cards_semi",
     "cards_sparse",
