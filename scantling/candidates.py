@@ -26,6 +26,7 @@ class Candidates:
     """boxes (N, 4) xyxy; labels (N,) int64; scores (N,) 0..1; spread (N,) box uncertainty (NaN = not known).
 
     From a refined table also weights (N,) and flags (N, 4) bool in the order of FLAGS: polish has decided already.
+    Of a network that just looked also class_probabilities (N,), which the scores of a detector may lie below (FCOS).
     """
 
     boxes: Tensor
@@ -34,6 +35,7 @@ class Candidates:
     spread: Tensor
     weights: Tensor | None = None
     flags: Tensor | None = None
+    class_probabilities: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.boxes)

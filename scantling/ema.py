@@ -66,6 +66,6 @@ def update(teacher: nn.Module, student: nn.Module, decay: float, buffers: Buffer
         return
     for old, new in zip(teacher.buffers(), student.buffers(), strict=True):
         if buffers == "average":
-            old.copy_(old.double() * decay + new.double() * (1.0 - decay))
+            old.copy_(new * (1.0 - decay) + old * decay)  # in float32: what is truncated depends on it
         else:
             old.copy_(new)

@@ -128,7 +128,7 @@ def detection_parts(
     batch_size: int,
     workers: int,
     score_threshold: float,
-    nms_iou: float,
+    nms_iou: float | None,
     limit: int,
     device: str,
     keep: Path,
@@ -145,7 +145,7 @@ def detection_parts(
     return parts.make(parts.batches_of(len(table), batch_size), keep, tables, pseudo.gather)
 
 
-def _plain(detector: nn.Module, score_threshold: float, nms_iou: float, limit: int) -> Label:
+def _plain(detector: nn.Module, score_threshold: float, nms_iou: float | None, limit: int) -> Label:
     """What is found, without box spread."""
 
     def label(features: list[Tensor], batch: Batch, more: dict[str, Any]) -> Found:

@@ -57,7 +57,7 @@ def take(
     kind, rank = torch.device(device).type, distributed.rank()
     optimizer.zero_grad(set_to_none=True)
     sums: Losses = {}
-    means: dict[str, float] = {}
+    seen: dict[str, list[float]] = {}
     for number, batch in enumerate(parts):
         # for methods that draw from torch's own stream; what is drawn image by image has seeds of its own
         torch.manual_seed(torch_seed(seed, batch.step, *((number, rank) if number or rank else ())))
@@ -75,9 +75,10 @@ def take(
             torch.stack([loss.float() for loss in losses.values()]).sum().backward()
         for name, loss in losses.items():
             sums[name] = sums[name] + loss.detach() if name in sums else loss.detach()
-        means = {name: means.get(name, 0.0) + value / len(parts) for name, value in logged.items()}
+        for name, value in logged.items():
+            seen.setdefault(name, []).append(value)
     if params.clip_norm is not None:
         learning = [p for group in optimizer.param_groups for p in group["params"]]
         nn.utils.clip_grad_norm_(learning, params.clip_norm)
     optimizer.step()
-    return sums, means
+    return sums, {name: sum(values) / len(values) for name, values in seen.items()}

@@ -47,6 +47,16 @@ def test_published_updates(name: str, rate: str, buffers: Literal["keep", "avera
             torch.testing.assert_close(teacher.state_dict()[key], value, rtol=1e-4, atol=1e-4, msg=key)
 
 
+@pytest.mark.parametrize(("value", "after"), [(15, 14), (16, 16)])
+def test_an_integer_buffer_is_averaged_in_float32_and_truncated(value: int, after: int) -> None:
+    """15 * 0.0004 + 15 * 0.9996 is below 15 in float32 and not in float64; the published code has float32."""
+    teacher, student = Tiny(), Tiny()
+    for one in (teacher, student):
+        one.bn.num_batches_tracked.fill_(value)
+    ema.update(teacher, student, 0.9996, "average")
+    assert teacher.bn.num_batches_tracked.item() == after
+
+
 def test_parameters_as_torch_averages_them_and_buffers_copied() -> None:
     torch.manual_seed(0)
     student, teacher = Tiny(), Tiny()

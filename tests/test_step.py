@@ -41,6 +41,27 @@ def test_in_parts_as_at_once_where_each_image_has_as_many_samples(tmp_path: Path
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6, msg=name)
 
 
+class Sometimes(nn.Module):
+    """Logs something about batches that have an even number only."""
+
+    def forward(self, batch: int) -> tuple[dict[str, torch.Tensor], dict[str, float]]:
+        loss = {"labeled/known": torch.zeros((), requires_grad=True)}
+        return loss, {"always": 1.0} | ({"even": 3.0} if batch % 2 == 0 else {})
+
+
+def test_what_only_some_parts_log_is_their_mean() -> None:
+    class Part(int):
+        step, shares = 1, {}  # type: ignore[var-annotated]
+
+        def to(self, device: str) -> int:
+            return self
+
+    params = toy.training(1, accumulate=3, clip_norm=None)
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], 0.1)
+    _, logged = step.take(Sometimes(), optimizer, [Part(1), Part(2), Part(3)], params, 1, "cpu", None)
+    assert logged == {"always": 1.0, "even": 3.0}
+
+
 class Known(nn.Module):
     """The weight times a number, for each side of the batch."""
 

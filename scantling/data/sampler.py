@@ -67,7 +67,7 @@ def steps(
     by_probability: the two counts are drawn anew in each of `groups` parts of the batch (the GPUs of the reference,
     each of which has at least one image of each kind); their sum is kept.
     wide: ids of images wider than high; when given, a step takes images of one shape where it can, shapes in
-    proportion to their number, so that little is padded. A kind missing in a shape comes from the other one.
+    proportion to how often they are listed, so that little is padded. A kind missing in one shape comes from the other.
     """
     rng = np.random.default_rng(np.random.SeedSequence([seed, 0x5A3]))
     pools = [np.asarray(ids, dtype=np.int64) for ids in (labeled, unlabeled)]
@@ -75,7 +75,8 @@ def steps(
     if wide is not None:
         kinds = np.isin(shapes[0], wide)
         shapes = [ids for ids in (shapes[0][kinds], shapes[0][~kinds]) if len(ids)] or shapes
-    share = np.array([len(ids) for ids in shapes]) / max(1, sum(map(len, shapes)))
+    listed = np.concatenate(pools)  # with its repeats, which one shape may have more of than the other
+    share = np.array([np.isin(listed, ids).sum() for ids in shapes]) / max(1, len(listed))
 
     def queues(pool: np.ndarray) -> list[Queue]:
         found = [Queue(pool[np.isin(pool, ids)], rng) for ids in shapes]

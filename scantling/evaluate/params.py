@@ -66,7 +66,7 @@ class EvaluateParams(Params):
     subset: str  # images of the index that the numbers are about
     metrics: tuple[Literal["coco", "voc", "lvis", "auto"], ...]  # beside COCO's twelve, which are always there
     score_threshold: Fraction  # detections below are not written and do not count
-    nms_iou: Fraction  # class-wise non-maximum suppression
+    nms_iou: Fraction | None  # class-wise non-maximum suppression; None: the detector's own
     limit: int = Field(ge=1)  # detections per image
     batch_size: int = Field(ge=1)  # images
     workers: int = Field(ge=0)  # processes that decode images; 0 = in the process itself

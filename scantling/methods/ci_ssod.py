@@ -24,6 +24,7 @@ from scantling.methods import soft_teacher, supervised
 from scantling.mining import repeat_factors
 from scantling.mining.class_thresholds import ClassThresholds
 from scantling.mining.gradient_balance import GradientBalance
+from scantling.params import ParamsError
 from scantling.target import Batch, Target
 
 Seen = tuple[list[int], list[float]]  # classes, and margins over their thresholds
@@ -50,6 +51,15 @@ class Method(soft_teacher.Method):
     def __init__(self, params: Params, classes: tuple[str, ...], refined: pd.DataFrame | None):
         super().__init__(params, classes, refined)
         self.params: Params = params  # type: ignore[assignment]
+        if params.class_thresholds and (params.scores_by_density or params.scores_by_precision):
+            other = "scores_by_density" if params.scores_by_density else "scores_by_precision"
+            raise ParamsError(
+                f"`class_thresholds` and `{other}` set the same thresholds: write `class_thresholds: false`, or null"
+            )
+        if self.table is not None and refined is not None and params.class_thresholds:  # polish set them
+            lowest = refined[refined["for_class"] & (refined["label"] >= 0)].groupby("label")["score"].min()
+            self.class_threshold = torch.full((len(classes),), params.threshold_limits[1])
+            self.class_threshold[lowest.index.tolist()] = torch.tensor(lowest.to_numpy("float32"))
         self.seen: dict[int, Seen] = {}  # unlabeled image -> classes and margins of its boxes, when last visited
         self.visited: dict[int, Seen] = {}  # the same since all processes last put theirs together, of this one alone
         self.redraw_every = params.resample_every_steps if params.resample else None
@@ -100,7 +110,8 @@ class Method(soft_teacher.Method):
         state = self.networks["thresholds"]
         labels, scores = (torch.cat([getattr(c, name) for c in candidates]) for name in ("labels", "scores"))
         state.update(*distributed.gathered(labels, scores))
-        if self.params.class_thresholds and self.now >= self.params.threshold_warm_up_steps:
+        live = teacher is not None and self.now >= self.params.threshold_warm_up_steps
+        if self.params.class_thresholds and live:
             self.class_threshold = state.thresholds(self._class_weights()).cpu()
         if self.params.resample and self.now > self.params.threshold_warm_up_steps:
             for image_id, one in zip(weak.image_ids, candidates, strict=True):
@@ -225,4 +236,4 @@ class Method(soft_teacher.Method):
         pool = state["pool"]
         self.seen = dict(zip(pool["ids"], zip(pool["classes"], pool["margins"], strict=True), strict=True))
         self.visited = {}  # what the steps since have seen is no part of it: they come again, or were a rehearsal
-        self.class_threshold = state["class_threshold"]
+        self.class_threshold = state["class_threshold"].cpu()

@@ -86,7 +86,7 @@ class Method(supervised.Method):
             targets = [self._target(t, c) for t, c in zip(view.targets, moved, strict=True)]
             if side == "unlabeled":  # nobody said that nothing is there
                 targets = [replace(t, background=len(t) > 0) for t in targets]
-            self.record.see(view, targets, view.targets)
+            self.record.see(view, targets, [len(t) for t in view.targets])
             mined += sum(len(t) for t in targets) - sum(len(t) for t in view.targets)
             for name, loss in student.losses(features[id(view)], targets, view.sizes).items():
                 losses[name] = losses.get(name, 0.0) + loss
@@ -110,11 +110,10 @@ class Method(supervised.Method):
         pair = (truth.boxes, truth.labels, seen.boxes, seen.labels)
         fresh = exchange.is_new(*pair, p.merge_iou, any_class=p.merge_any_class)
         fresh &= box_ops.has_area(seen.boxes)
-        # what was seen has passed `mine_score` by its class probability, which a detector's score may lie below (FCOS)
-        sure, uncertain = torch.ones_like(fresh), torch.zeros_like(fresh)
-        if p.ignore_above is not None:
-            sure = seen.scores > p.mine_score
-            uncertain = ~sure & (seen.scores > p.ignore_above)
+        # by the class probability, which a detector's score may lie below (FCOS, section 4)
+        certainty = seen.scores if seen.class_probabilities is None else seen.class_probabilities
+        sure = certainty > p.mine_score
+        uncertain = torch.zeros_like(sure) if p.ignore_above is None else ~sure & (certainty > p.ignore_above)
         if seen.flags is not None:  # polish, and whoever looked at its table, decided
             sure, uncertain = seen.flags[:, FLAGS.index("for_class")], seen.flags[:, FLAGS.index("ignore")]
         mined, uncertain = seen.keep(fresh & sure), fresh & uncertain

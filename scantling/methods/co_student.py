@@ -99,7 +99,7 @@ class Method(supervised.Method):
             there = [exchange.moved(f, m, s) for f, m, s in zip(open_, move, view.sizes, strict=True)]
             truth = view.targets if self.uncertain is None else self._beside_uncertain(view, self.uncertain)
             targets[name] = [self._target(t, f) for t, f in zip(truth, there, strict=True)]
-            self.record.see(view, targets[name], view.targets)
+            self.record.see(view, targets[name], [len(t) for t in view.targets])
             mined += sum(len(t) for t in targets[name]) - sum(len(t) for t in view.targets)
         return targets, features, mined / max(2 * len(views["weak"]), 1)
 

@@ -96,7 +96,7 @@ class Method(supervised.Method):
             ]
             mined["pseudo_boxes_labeled"] = sum(added) / max(sum(map(len, batch.labeled.values())), 1)
             for name, view in batch.labeled.items():
-                self.record.see(view, completed[name].targets, view.targets)
+                self.record.see(view, completed[name].targets, [len(t) for t in view.targets])
             batch = replace(batch, labeled=completed)
         losses, logged = super().step(student, teacher, batch)
         logged |= mined

@@ -139,8 +139,7 @@ class Method(supervised.Method):
         sure = self._sure(student, features["weak"], drawn, sizes) if told is None else [s for _, s in told]
         # the regions of each view are drawn by a seed of its own (step 6)
         apart = [replace(t, seed=own.seed) for t, own in zip(truth, strong.targets, strict=True)]
-        targets = self._strong_targets(found.unless(sure, weak, self.corrected), apart)
-        self.record.see(strong, targets, truth)
+        targets, added = self._strong_targets(found.unless(sure, weak, self.corrected), apart, strong)
         of_strong, _ = student.region_losses(
             features["strong"], _only(rest, [len(t) > 0 for t in targets]), targets, sizes
         )
@@ -150,7 +149,6 @@ class Method(supervised.Method):
         hidden = [student.hidden(features[view], regions, sizes) for view in ("weak", "strong")]
         losses["agreement"] = self._agreement(*hidden)
         count = max(len(truth), 1)
-        added = sum(len(h) for h in targets) - sum(len(t) for t in truth)
         return losses, {"mined_regions": sum(map(len, regions)) / count, "pseudo_boxes": added / count}
 
     def _mined(
@@ -182,24 +180,28 @@ class Method(supervised.Method):
         self.scores.add(torch.cat([f.scores for f in seen]), len(seen))
         return [Candidates(f.boxes, f.labels, f.scores, torch.full_like(f.scores, float("nan"))) for f in seen]
 
-    def _strong_targets(self, sure: list[Candidates], truth: list[Target]) -> list[Target]:
-        """The labels and the very confident boxes of the weak view (step 5)."""
+    def _strong_targets(self, sure: list[Candidates], truth: list[Target], strong: Batch) -> tuple[list[Target], int]:
+        """The labels and the very confident boxes of the weak view (step 5), and how many of them were added."""
         p = self.params
         score = p.add_score if self.table is None else -1.0  # polish, and whoever looked at its table, decided
         rules = {"score": score, "nms_iou": p.add_nms_iou, "truth_protected": p.truth_protected}
-        targets = []
+        targets, drawn = [], []
         for one, target in zip(sure, truth, strict=True):
-            boxes, labels = exchange.confident_added(target.boxes, target.labels, one, **rules)
+            both, count = exchange.confident_added(target.boxes, target.labels, one, **rules)
             known = {"ignore": target.ignore, "background_from_iou": target.background_from_iou, "seed": target.seed}
-            targets.append(Target.of(boxes, labels, **known))
-        return targets
+            targets.append(Target.of(both.boxes, both.labels, scores=both.scores, **known))
+            drawn.append(count)
+        self.record.see(strong, targets, drawn)
+        return targets, sum(map(len, targets)) - sum(drawn)
 
     def _single_stage(
         self, student: nn.Module, weak: Batch, strong: Batch, step: int, told: list[Told] | None = None
     ) -> tuple[supervised.Losses, dict[str, float]]:
-        """Ours (section 14): mined are the student's own confident boxes away from every label; they are ignored.
+        """Ours, after section 14: mined are the student's own confident boxes away from every label; they are ignored.
 
-        What it, or a teacher, is very sure of joins the strong view's labels, as in step 5.
+        What it, or a teacher, is very sure of joins the strong view's labels, as in step 5. Not as section 14 sketches
+        it: boxes are mined by the detector's score, which of FCOS has the centerness in it; their features are pooled
+        from the backbone; what overlaps them by the detector's `ignore_iou` is no background.
         """
         p, sizes = self.params, weak.sizes
         features = {"weak": student.features(weak.images, sizes), "strong": student.features(strong.images, sizes)}
@@ -216,9 +218,7 @@ class Method(supervised.Method):
         for view in (weak, strong):
             known = view.targets
             if view is strong:
-                known = self._strong_targets(sure, view.targets)
-                added = sum(map(len, known)) - sum(map(len, view.targets))
-                self.record.see(view, known, view.targets)
+                known, added = self._strong_targets(sure, view.targets, view)
             targets = [
                 replace(t, ignore=torch.cat([t.ignore, r]), background=len(t) > 0)
                 for t, r in zip(known, regions, strict=True)

@@ -80,7 +80,7 @@ class Method(supervised.Method):
         return Target.of(kept.boxes, kept.labels, weights=kept.weights, scores=kept.scores, seed=seed)
 
     def _sure(self, candidates: Candidates) -> Tensor:
-        solid = box_ops.has_area(candidates.boxes)
+        solid = box_ops.has_area(candidates.boxes)  # ours: a box without area is no target a detector can code
         if candidates.flags is not None:  # polish, and whoever looked at its table, decided
             return solid & candidates.flags[:, FLAGS.index("for_class")]
         return solid & (candidates.scores > self.params.pseudo_score)  # strict, in float32 (section 3)

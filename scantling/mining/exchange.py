@@ -61,7 +61,8 @@ def revised(teacher: Candidates, student: Candidates, iou: float) -> Candidates:
 
     A student box becomes the teacher box that it overlaps most among those that overlap it by more than `iou` and
     score at least as much, whatever their classes. A teacher box that overlaps some student box by `iou` or more is
-    not added by itself, even if it lost. Co-Student section 6. Both sets are in one frame.
+    not added by itself, even if it lost. Co-Student section 6. Both sets are in one frame; student boxes are cut at 0
+    where there are boxes of both.
     """
     if not len(teacher) or not len(student):
         return _joined(teacher, student)
@@ -71,7 +72,7 @@ def revised(teacher: Candidates, student: Candidates, iou: float) -> Candidates:
     replaced = stronger.any(0)
     corrected = replace(
         student,
-        boxes=torch.where(replaced[:, None], teacher.boxes[best], student.boxes),
+        boxes=torch.where(replaced[:, None], teacher.boxes[best], student.boxes).clamp(min=0),
         labels=torch.where(replaced, teacher.labels[best], student.labels),
         scores=torch.where(replaced, teacher.scores[best], student.scores),
     )
@@ -93,21 +94,23 @@ def without_copies(found: Candidates) -> Candidates:
 
 def confident_added(
     truth: Tensor, truth_labels: Tensor, found: Candidates, *, score: float, nms_iou: float, truth_protected: bool
-) -> tuple[Tensor, Tensor]:
-    """Boxes and labels of the truth (as if scored 1) and of what was found above `score`, after class-wise NMS.
+) -> tuple[Candidates, int]:
+    """The truth (scored 1) and what was found above `score`, after class-wise NMS, and how many of them are truth.
 
     truth_protected: a truth box is never suppressed; the reference lets truth boxes of one class suppress each other.
     SparseDet section 5, step 5, and section 11, item 2. Truth first, then best score first.
     """
+    drawn = Candidates(truth, truth_labels, *truth.new_tensor([1.0, float("nan")])[:, None].expand(2, len(truth)))
     sure = found.keep(found.scores > score)
     if truth_protected:
         sure = sure.keep(is_new(truth, truth_labels, sure.boxes, sure.labels, nms_iou))
         sure = sure.keep(batched_nms(sure.boxes, sure.scores, sure.labels, nms_iou))
-    boxes, labels = torch.cat([truth, sure.boxes]), torch.cat([truth_labels, sure.labels])
+    both = _joined(drawn, sure)
     if truth_protected:
-        return boxes, labels
-    kept = batched_nms(boxes, torch.cat([truth.new_ones(len(truth)), sure.scores]), labels, nms_iou)
-    return boxes[kept], labels[kept]
+        return both, len(truth)
+    kept = batched_nms(both.boxes, both.scores, both.labels, nms_iou)
+    found_ones = kept >= len(truth)
+    return both.keep(kept[found_ones.int().argsort(stable=True)]), int((~found_ones).sum())
 
 
 def _joined(first: Candidates, second: Candidates) -> Candidates:

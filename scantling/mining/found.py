@@ -28,7 +28,16 @@ def seen(
         limit=limit,
         labeling=True,
     )
-    return [Candidates(f.boxes, f.labels, f.scores, torch.full_like(f.scores, float("nan"))) for f in found]
+    return [
+        Candidates(
+            f.boxes,
+            f.labels,
+            f.scores,
+            torch.full_like(f.scores, float("nan")),
+            class_probabilities=f.probabilities.gather(1, f.labels[:, None])[:, 0],
+        )
+        for f in found
+    ]
 
 
 def unless(found: list[Candidates], view: Batch, finished: frozenset[int]) -> list[Candidates]:

@@ -76,8 +76,11 @@ class GradientBalance(nn.Module):
         """(N,) omega of section 2.1; the running mean of the class weights takes these samples in first."""
         power = self.labeled_power if labeled else 1.0
         of_class = self.weights.clamp(self.lower, self.upper)[labels] ** power
-        if self.training and len(labels):
-            self.mean_weight.mul_(KEEP).add_((1 - KEEP) * distributed.mean(of_class.mean()))
+        if self.training:  # all processes together, also one without a sample
+            own = of_class.mean() if len(labels) else self.mean_weight.new_tensor(0.0)
+            value, there = distributed.total(torch.stack([own, own.new_tensor(float(len(labels) > 0))]))
+            fresh = KEEP * self.mean_weight + (1 - KEEP) * (value / there.clamp(min=1))
+            self.mean_weight.copy_(torch.where(there > 0, fresh, self.mean_weight))
         return shares * of_class / self.mean_weight
 
     def collect(self, logits: Tensor, labels: Tensor, shares: Tensor, *, step: int, scale: float) -> Tensor:

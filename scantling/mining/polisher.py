@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from scantling import boxes as box_ops
-from scantling import log
+from scantling import distributed, log
 from scantling.augment.views import torch_generator
 from scantling.detectors.losses import normalizer
 from scantling.mining import polishing
@@ -75,8 +75,7 @@ def losses(
         loss = polishing.box_network_loss(decoded, goal) * len(goal)
         count = normalizer(len(goal), loss)
         found["polish_box"] = loss / count
-        for name, placed in (("iou_before", torch.cat(boxes)), ("iou_after", decoded.detach())):
-            logged[name] = float(_iou(placed, goal).sum() / count)
+        logged |= _improvement(view.targets, boxes, list(decoded.detach().split([len(b) for b in boxes])))
     if "class" in networks:
         classes = networks["class"].logits.out_features - 1
         around = [
@@ -136,8 +135,16 @@ def _decoded(deltas: Tensor, boxes: list[Tensor], sizes: list[tuple[int, int]]) 
     return torch.cat([polishing.decode(d, b, size) for d, b, size in zip(parts, boxes, sizes, strict=True)])
 
 
-def _iou(boxes: Tensor, wanted: Tensor) -> Tensor:
-    """(N,) IoU of pairs of boxes."""
-    corner, edge = torch.maximum(boxes[:, :2], wanted[:, :2]), torch.minimum(boxes[:, 2:], wanted[:, 2:])
-    shared = (edge - corner).clamp(min=0).prod(1)
-    return shared / (box_ops.area(boxes) + box_ops.area(wanted) - shared).clamp(min=1e-6)
+def _improvement(targets: list[Target], before: list[Tensor], after: list[Tensor]) -> dict[str, float]:
+    """iou_before, iou_after: IoU of boxes with their nearest label, the mean of each image, the mean over images.
+
+    Nothing where no process has an image with a label. Section 3.2.
+    """
+    rows = [
+        torch.stack([box_ops.iou(t.boxes, boxes).amax(0).mean() for boxes in (b, a)] + [b.new_tensor(1.0)])
+        for t, b, a in zip(targets, before, after, strict=True)
+        if len(b)
+    ]
+    device = targets[0].boxes.device if targets else "cpu"
+    sums = distributed.total(torch.stack([torch.zeros(3, device=device), *rows]).sum(0)).tolist()
+    return {"iou_before": sums[0] / sums[2], "iou_after": sums[1] / sums[2]} if sums[2] else {}

@@ -40,13 +40,13 @@ class Record:
         self.step = step
         self.open = bool(self.every) and step % self.every == 0 and distributed.is_first()
 
-    def see(self, view: Batch, targets: Sequence[Target], known: Sequence[Target] | None = None) -> None:
-        """Note the boxes for the class loss that `targets` have in a view beyond the `known` ones, which come first."""
+    def see(self, view: Batch, targets: Sequence[Target], known: Sequence[int] | None = None) -> None:
+        """Note the boxes for the class loss that `targets` have in a view after the first `known` ones, labels."""
         if not self.open:
             return
         back = torch.linalg.inv(view.matrices).cpu()
         for i, (target, size) in enumerate(zip(targets, view.sizes, strict=True)):
-            fresh = torch.arange(len(target)) >= (0 if known is None else len(known[i]))
+            fresh = torch.arange(len(target)) >= (0 if known is None else known[i])
             fresh &= target.for_class.cpu() & (target.labels.cpu() >= 0)
             frame = torch.tensor([[0.0, 0.0, size[1], size[0]]])
             boxes = torch.cat([frame, target.boxes.detach().cpu()[fresh]])

@@ -135,3 +135,10 @@ def test_published_batches_but_nothing_is_thrown_away(case: dict, monkeypatch: p
     assert [step.labeled for step in ours] == [labeled_ for labeled_, _ in published]
     assert ours[0].unlabeled == [100 + i for i in published[0][1]]
     assert ours[1].unlabeled == [102, 103], "the two that come next, of which the published loader throws one away"
+
+
+def test_an_image_listed_three_times_is_drawn_three_times_as_often_whatever_its_shape() -> None:
+    labeled, unlabeled, wide = [1, 1, 1, 2], [11, 11, 11, 12], np.array([1, 11])
+    count = {"labeled_per_step": 1, "unlabeled_per_step": 1, "seed": 0}
+    drawn = Counter(i for s in islice(sampler.steps(labeled, unlabeled, wide=wide, **count), 4000) for i in s.unlabeled)
+    assert drawn[11] / drawn[12] == pytest.approx(3, rel=0.15)

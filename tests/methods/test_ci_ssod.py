@@ -12,6 +12,7 @@ from torch import nn
 from scantling import distributed, methods
 from scantling.data.loader import TrainingStep
 from scantling.methods import MethodParams
+from scantling.params import ParamsError
 from tests import tiny, toy
 from tests.methods import test_battery as battery
 from tests.methods.recording import view
@@ -103,6 +104,32 @@ def test_thresholds_move_after_their_warm_up(pair: tuple[nn.Module, nn.Module]) 
     low, high = one.params.threshold_limits
     assert not torch.equal(one.class_threshold, fixed) and one.class_threshold.min() >= low - 1e-6
     assert one.class_threshold.max() <= high + 1e-6
+
+
+def test_two_rules_for_the_same_thresholds_are_refused() -> None:
+    asked = MethodParams.load(FILE).model_copy(
+        update={"teacher": "cached", "background": "cached", "scores_by_density": (0.3, 0.9)}
+    )
+    with pytest.raises(ParamsError, match="class_thresholds: false"):
+        methods.create(asked, CLASSES, None)
+
+
+def test_the_pool_has_the_boxes_that_polish_took_for_labels(pair: tuple[nn.Module, nn.Module]) -> None:
+    asked = MethodParams.load(FILE).model_copy(
+        update={"teacher": "cached", "background": "cached", "threshold_warm_up_steps": 0, "candidate_floor": 0.0}
+    )
+    rows = [(3, 0, 0.7, True), (3, 0, 0.6, False), (4, 0, 0.9, True), (4, 1, 0.4, False)]
+    table = pd.DataFrame(rows, columns=["image_id", "label", "score", "for_class"]).astype({"score": "float32"})
+    table = table.assign(
+        spread=0.01, x1=4.0, y1=4.0, x2=20.0, y2=20.0, source="teacher", weight=1.0, ignore=False,
+        for_objectness=table["for_class"], for_box=table["for_class"],
+    )  # fmt: skip
+    one = methods.create(asked, CLASSES, table)
+    one.networks = nn.ModuleDict(one.modules(pair[0]))
+    for now in range(1, 4):
+        one.step(pair[0], None, step(now))
+    assert one.class_threshold.tolist() == pytest.approx([0.7, 0.9])
+    assert one.visited[3] == ([0], [0.0]) and one.visited[4][1] == pytest.approx([0.2])
 
 
 def test_rare_classes_are_drawn_more_often_and_the_pool_survives_a_kill(

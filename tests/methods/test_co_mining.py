@@ -49,6 +49,18 @@ def test_uncertain_boxes_are_ignored_when_asked_and_never_known_ones() -> None:
     assert torch.equal(made.boxes, boxes[[0, 2]]) and torch.equal(made.ignore, boxes[[1]])
 
 
+def test_the_class_probability_decides_where_a_detectors_score_is_another() -> None:
+    boxes = torch.tensor([[0, 0, 10, 10], [20, 20, 30, 30.0]])
+    found = Candidates(
+        boxes, torch.zeros(2, dtype=torch.long), torch.full((2,), 0.4), torch.zeros(2),
+        class_probabilities=torch.tensor([0.9, 0.5]),
+    )  # fmt: skip
+    for low, ignored in ((None, 0), (0.2, 1)):
+        params = MethodParams.load(FILE).model_copy(update={"mine_score": 0.8, "ignore_above": low})
+        made = Method(params, ("a",), None)._target(Target.empty(), found)
+        assert torch.equal(made.boxes, boxes[:1]) and len(made.ignore) == ignored
+
+
 def test_a_label_of_another_class_drops_a_box_when_asked() -> None:
     boxes = torch.tensor([[0, 0, 10, 10], [20, 20, 30, 30.0]])
     found = Candidates(boxes, torch.tensor([1, 1]), torch.tensor([0.9, 0.9]), torch.zeros(2))

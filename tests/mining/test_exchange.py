@@ -76,7 +76,7 @@ def test_published_exchange(file: Path) -> None:
 def test_published_confident_boxes(file: Path) -> None:
     case = load(file)
     frame = size(case, "in_size_hw")
-    boxes, labels = exchange.confident_added(
+    both, drawn = exchange.confident_added(
         box_ops.clip(case["in_gt_boxes"], frame),
         case["in_gt_classes"],
         found({**case, "in_pred_boxes": box_ops.clip(case["in_pred_boxes"], frame)}, "in_pred"),
@@ -84,17 +84,37 @@ def test_published_confident_boxes(file: Path) -> None:
         nms_iou=float(case["in_nms_threshold"]),
         truth_protected=False,
     )
-    torch.testing.assert_close(boxes, case["out_boxes"], rtol=1e-4, atol=1e-3)
-    assert torch.equal(labels, case["out_classes"])
+    torch.testing.assert_close(both.boxes, case["out_boxes"], rtol=1e-4, atol=1e-3)
+    assert torch.equal(both.labels, case["out_classes"])
+    assert (both.scores[:drawn] == 1).all() and (both.scores[drawn:] > case["in_score_threshold"]).all()
 
 
 def test_truth_is_never_suppressed_and_suppresses_what_repeats_it() -> None:
     truth = torch.tensor([[0.0, 0, 10, 10], [1, 1, 11, 11]])
     repeats = some([[1, 1, 11, 11], [30, 30, 40, 40]], [0, 0], [0.95, 0.95])
-    boxes, labels = exchange.confident_added(
+    both, drawn = exchange.confident_added(
         truth, torch.tensor([0, 0]), repeats, score=0.9, nms_iou=0.5, truth_protected=True
     )
-    assert boxes.tolist() == [[0, 0, 10, 10], [1, 1, 11, 11], [30, 30, 40, 40]] and labels.tolist() == [0, 0, 0]
+    assert both.boxes.tolist() == [[0, 0, 10, 10], [1, 1, 11, 11], [30, 30, 40, 40]] and both.labels.tolist() == [0] * 3
+    assert drawn == 2 and both.scores.tolist() == pytest.approx([1, 1, 0.95])
+
+
+def test_a_label_that_another_one_suppresses_does_not_hide_what_was_found() -> None:
+    truth = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 9]])
+    both, drawn = exchange.confident_added(
+        truth,
+        torch.tensor([0, 0]),
+        some([[30, 30, 40, 40]], [0], [0.95]),
+        score=0.9,
+        nms_iou=0.5,
+        truth_protected=False,
+    )
+    assert drawn == 1 and both.scores.tolist() == pytest.approx([1, 0.95])
+
+
+def test_a_students_box_is_cut_at_0_where_there_are_boxes_of_both() -> None:
+    beyond = some([[-5.0, -3, 20, 20]], [0], [0.7])
+    assert exchange.revised(some([[50.0, 50, 60, 60]], [0], [0.9]), beyond, 0.5).boxes.tolist()[-1] == [0, 0, 20, 20]
 
 
 def test_equality_is_on_the_side_of_the_teacher_and_half_overlap_neither_replaces_nor_adds() -> None:

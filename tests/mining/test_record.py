@@ -39,7 +39,7 @@ def test_boxes_come_back_to_the_image_with_the_part_that_the_view_shows() -> Non
 
 def test_labels_that_were_there_are_not_found_ones() -> None:
     record, known = noting(), target((0, 0, 5, 5))
-    record.see(view(), [target((0, 0, 5, 5), (10, 20, 30, 40))], [known])
+    record.see(view(), [target((0, 0, 5, 5), (10, 20, 30, 40))], [len(known)])
     assert record.table()["x1"].tolist() == [0.0, 5.0]
 
 
