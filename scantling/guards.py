@@ -21,6 +21,7 @@ from scantling.params import Params
 
 BINS = 100  # of a score 0..1
 SHOWN = (0.1, 0.3, 0.5, 0.7, 0.9)  # scores that a message tells the boxes above of
+LOWEST = 0.05  # below it no threshold is proposed: the usual floor of detections
 RAMP = " .:-=+*#%@"  # tenths of the fullest tenth of the scores, nothing to full
 
 
@@ -73,6 +74,8 @@ class Finding:
         )
         if not self.complete:
             return text + self._incomplete(threshold)
+        if self.suggested is not None and self.suggested < LOWEST:
+            return text + "What is found is not sure enough to be a label: train the teacher longer"
         if self.suggested is None:
             return text + "Even all that is found is less than labeled images have: train the teacher longer"
         return text + f"`{threshold}: {self.suggested:.2f}` would leave as many as labeled images have"
@@ -80,6 +83,8 @@ class Finding:
     def _incomplete(self, threshold: str) -> str:
         if self.suggested is None:
             return "How sure the teacher is of labeled boxes is in aids.json of polish, under `guard`"
+        if self.suggested < LOWEST:
+            return "Half of the labeled boxes score next to nothing: train the teacher longer"
         text = f"Half of the labeled boxes score {self.suggested:.2f} or more: "
         if threshold.endswith("quantile"):  # a share of these very scores decides
             return text + f"lower `{threshold}`, or train the teacher longer"

@@ -63,6 +63,12 @@ def _values(node: Any, known: dict[int, int]) -> int:
     if node.tag.endswith(":int") and len(node.value) > 1000:
         raise yaml.YAMLError("a number of thousands of digits")
     known[id(node)] = 0
+    if isinstance(node, yaml.MappingNode):
+        keys = [
+            key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and not key.tag.endswith(":merge")
+        ]
+        if again := [key for k, key in enumerate(keys) if key in keys[:k]]:
+            raise yaml.YAMLError(f"line {node.start_mark.line + 1} and on: `{again[0]}` is there twice; leave one")
     inner = node.value if isinstance(node, yaml.CollectionNode) else []
     parts = [part for pair in inner for part in pair] if isinstance(node, yaml.MappingNode) else inner
     known[id(node)] = 1 + sum(_values(part, known) for part in parts)
@@ -130,7 +136,12 @@ def _sentence(kind: type[Params], error: Any) -> str:
         return f"unknown parameter `{where}`; {remedy}"
     if error["type"] == "missing":
         return f"parameter `{where}` is missing; add it"
-    return f"`{where}` = {error['input']!r}: {error['msg'][0].lower()}{error['msg'][1:]}"
+    said = error["msg"].removeprefix("Value error, ")
+    if not where:  # a rule about several keys, which it names
+        return said
+    if error["type"] == "tuple_type":
+        said = f"write a list, [{error['input']}]"
+    return f"`{where}` = {error['input']!r}: {said[0].lower()}{said[1:]}"
 
 
 def _keys_at(kind: type[Params], path: tuple[Any, ...]) -> list[str]:

@@ -123,11 +123,15 @@ class TrainingParams(Params):
         changed["unlabeled_factors"] = tuple((steps(s), factor) for s, factor in self.unlabeled_factors)
         return self.model_copy(update=changed | {"reference_batch": self.batch})
 
-    def sentence(self) -> str:
-        """What a person wants to see at the start, after the scaling rule was applied."""
+    def sentence(self, *, unlabeled: bool = True) -> str:
+        """What a person wants to see at the start, after the scaling rule was applied.
+
+        unlabeled: whether the method looks at unlabeled images and there are any.
+        """
         done, own = self.scaled(), self.optimizer.learning_rate
+        more = f" + {done.unlabeled_per_step} unlabeled" if unlabeled and done.unlabeled_per_step else ""
         text = (
-            f"{done.steps} steps of {done.labeled_per_step} labeled + {done.unlabeled_per_step} unlabeled images, "
+            f"{done.steps} steps of {done.labeled_per_step} labeled{more} images, "
             f"learning rate {done.optimizer.learning_rate:g}, keep rate {done.ema.decay:g}"
         )
         if done is not self:

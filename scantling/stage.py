@@ -32,6 +32,7 @@ from scantling.params import Params, ParamsError
 PACKAGES = ("torch", "torchvision", "numpy", "pandas", "pyarrow", "pycocotools")
 
 
+PROVENANCE = "provenance.json"
 LINE = 2000  # characters, the longest line of a message
 
 
@@ -87,6 +88,7 @@ def call(function: Callable[..., None], values: dict[str, Any]) -> None:
     for name, path in inputs.items():
         if not path.exists():
             raise BadInput(f"--{name} {path}: there is no such file or folder; run the stage that makes it first")
+    _refuse_foreign(out, inputs)
     if distributed.launched():
         distributed.start(device())
     with contextlib.ExitStack() as held:
@@ -100,6 +102,15 @@ def call(function: Callable[..., None], values: dict[str, Any]) -> None:
             except alone.Busy as other:
                 raise Stopped(f"{out}: {other} is writing it; wait until it ends, or stop it, and run again") from None
         _work(function, values, out, read)
+
+
+def _refuse_foreign(out: Path, inputs: dict[str, Path]) -> None:
+    """A stage replaces its whole folder: only one that a stage has written may be there, and no input within it."""
+    for name, path in inputs.items():
+        if path.resolve().is_relative_to(out.resolve()):
+            raise BadInput(f"--out {out}: would replace --{name} {path}; name another folder")
+    if out.exists() and not (out / PROVENANCE).is_file() and not (out.is_dir() and not any(out.iterdir())):
+        raise BadInput(f"--out {out}: is there and was not written by a stage; name another folder, or remove it")
 
 
 def _work(function: Callable[..., None], values: dict[str, Any], out: Path, read: dict[str, dict[str, str]]) -> None:
@@ -146,7 +157,7 @@ def digest(path: Path) -> str:
     listed = path.iterdir() if path.is_dir() else [path]
     files = sorted(p for p in listed if p == path or (p.is_file() and not p.name.startswith(".")))
     for file in files:
-        if file.name == "provenance.json":  # when and how long: no input of anything
+        if file.name == PROVENANCE:  # when and how long: no input of anything
             continue
         seen.update(file.name.encode())
         with file.open("rb") as stream:

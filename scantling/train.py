@@ -63,9 +63,11 @@ def run(
     `work` keeps the rolling state and belongs to exactly these inputs; it is read at the start if a killed run left it.
     """
     count = distributed.world()
-    log.line(f"{what}: {params.sentence()}; {count} process{'es' if count > 1 else ''} on {device}")
+    unlabeled = bool(method.unlabeled_views and pool.unlabeled)
+    told = params.sentence(unlabeled=unlabeled)
+    log.line(f"{what}: {told}; {count} process{'es' if count > 1 else ''} on {device}")
     params = params.scaled().model_copy(update={"workers": loader.workers(params.workers)})
-    recipe.check_parts(params, count, unlabeled=bool(method.unlabeled_views and pool.unlabeled))
+    recipe.check_parts(params, count, unlabeled=unlabeled)
     _place(student, average, labeler, params, device)
     torch.manual_seed(torch_seed(seed))
     method.networks = nn.ModuleDict(method.modules(student)).to(device).train()

@@ -38,9 +38,10 @@ def prepare(data: DataParams, out: Path) -> None:
         f"{data.name}: {len(checked.images)} images, {boxes} boxes, {len(checked.classes)} classes; {repaired} repaired"
     )
     if "test" not in checked.facts["counts"]:
+        remedy = "label at least 3 images" if getattr(data, "test_share", 0) else "set `test_share` in its file"
         log.warn(
-            f"{data.name}: no image is in subset `test`, so finished models could not be measured: set `test_share` in "
-            "its file, or `subset: val` in params/evaluate.yaml"
+            f"{data.name}: no image is in subset `test`, so finished models could not be measured: {remedy}, or write "
+            "`subset: val` in params/evaluate.yaml"
         )
     index.save(checked, out)
     page.write(checked, found, out / "check.html")

@@ -11,7 +11,7 @@ of several processes each labels its share, and the first one writes.
 
 from pathlib import Path
 
-from scantling import checkpoint, predict, pseudo, pseudo_files, work
+from scantling import checkpoint, log, predict, pseudo, pseudo_files, work
 from scantling.data import index as tables
 from scantling.data import split as splits
 from scantling.distributed import is_first
@@ -35,6 +35,12 @@ def pseudo_label(index: Path, split: Path, teacher: Path, params: pseudo.PseudoL
     size, at = header["detector"].input, device()
     found = predict.pseudo_parts(detector, wanted, data.root, input=size, params=params, device=at, keep=keep / "split")
     held_out = data.images[data.images["subset"] == params.held_out]
+    there = sorted(data.images["subset"].unique())
+    if params.held_out not in (None, "val", *there):  # no `val` is no mistake: no share was asked for
+        log.warn(
+            f"`held_out: {params.held_out}`: {data.name} only has {', '.join(there)}; nothing will tell "
+            "how many labels are right"
+        )
     plain = params.model_copy(update={"jitter_times": 0})
     seen = predict.pseudo_parts(
         detector, held_out, data.root, input=size, params=plain, device=at, keep=keep / "held_out"

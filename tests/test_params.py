@@ -8,7 +8,7 @@ from pydantic import Field
 
 from scantling.detectors import DetectorParams
 from scantling.methods import MethodParams
-from scantling.params import Params, ParamsError
+from scantling.params import Params, ParamsError, read
 from scantling.train import TrainingParams
 
 
@@ -119,3 +119,9 @@ def test_committed_recipes_are_valid_and_sourced(file: Path) -> None:
         line for line in file.read_text().splitlines() if line.startswith(" ") and not line.rstrip().endswith(":")
     ]
     assert all("#" in line for line in values)
+
+
+def test_a_key_that_is_there_twice_is_named(tmp_path: Path) -> None:
+    (tmp_path / "p.yaml").write_text("a: 1\nb: {c: 2, c: 3}\n")
+    with pytest.raises(ParamsError, match=r"p\.yaml: not valid YAML: .*`c` is there twice; leave one"):
+        read(tmp_path / "p.yaml")

@@ -32,6 +32,13 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def earlier(out: str) -> None:
+    """What an earlier run left."""
+    Path(out).mkdir(parents=True)
+    Path(out, "old.txt").write_text("old")
+    Path(out, "provenance.json").write_text("{}")
+
+
 def test_writes_everything_with_provenance() -> None:
     stage.run(double, "--source in.txt --numbers p.yaml --times 2 --out deep/o".split())
     assert Path("deep/o/result.txt").read_text() == "42"
@@ -43,18 +50,31 @@ def test_writes_everything_with_provenance() -> None:
 
 
 def test_replaces_an_earlier_result_as_a_whole() -> None:
-    Path("o").mkdir()
-    Path("o/old.txt").write_text("old")
+    earlier("o")
     stage.run(double, "--source in.txt --numbers p.yaml --out o".split())
     assert sorted(p.name for p in Path("o").iterdir()) == ["provenance.json", "result.txt"]
 
 
 def test_a_failure_leaves_the_earlier_result_alone_and_says_one_sentence() -> None:
-    Path("o").mkdir()
-    Path("o/old.txt").write_text("old")
+    earlier("o")
     with pytest.raises(SystemExit, match=r"^fail: in.txt: 7 is odd; give an even number$"):
         stage.run(fail, "--source in.txt --out o".split())
-    assert [p.name for p in Path("o").iterdir()] == ["old.txt"]
+    assert sorted(p.name for p in Path("o").iterdir()) == ["old.txt", "provenance.json"]
+
+
+def test_what_no_stage_has_written_is_never_replaced() -> None:
+    Path("photos").mkdir()
+    Path("photos/1.jpg").write_text("mine")
+    for out in ("photos", "p.yaml"):
+        with pytest.raises(SystemExit, match=rf"--out {out}: is there and was not written by a stage; name another"):
+            stage.run(double, f"--source in.txt --numbers p.yaml --out {out}".split())
+    earlier("deep/o")
+    Path("deep/o/in.txt").write_text("7")
+    with pytest.raises(SystemExit, match=r"--out deep/o: would replace --source deep/o/in.txt; name another folder"):
+        stage.run(double, "--source deep/o/in.txt --numbers p.yaml --out deep/o".split())
+    assert Path("photos/1.jpg").read_text() == "mine" and Path("p.yaml").is_file()
+    Path("empty").mkdir()
+    stage.run(double, "--source in.txt --numbers p.yaml --out empty".split())
 
 
 def test_a_full_disk_is_a_sentence_however_deep_it_lies() -> None:

@@ -119,6 +119,7 @@ def sync() -> list[dict[str, Any]]:
     for folder in ("want", "done", "failed"):
         (STATE / folder).mkdir(parents=True, exist_ok=True)
     stale = with_downstream(connect(stages), stale)
+    _refuse_missing([stage for stage in stages if stage["name"] in stale])
     for stage in stages:
         want, done = STATE / "want" / stage["name"], STATE / "done" / stage["name"]
         for stamp in (want, done):
@@ -130,6 +131,17 @@ def sync() -> list[dict[str, Any]]:
     aside.write_text(json.dumps(stages, indent=1))
     os.replace(aside, CACHE)
     return stages
+
+
+def _refuse_missing(stages: list[dict[str, Any]]) -> None:
+    """End with a sentence where a data set is not there: Snakemake would name a rule, and not the file to correct."""
+    for stage in stages:
+        kind, _, data = stage["name"].partition("@")
+        missing = [path for path in stage["sources"] if not Path(path).exists()] if kind == "prepare" else []
+        if missing:
+            raise SystemExit(
+                f"params/data/{data}.yaml: there is no {missing[0]}: correct `root` (or `watch`), or put the data there"
+            )
 
 
 def _patiently(ask: Callable[[], Any]) -> Any:

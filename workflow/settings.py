@@ -22,6 +22,8 @@ from typing import Any
 
 from scantling.params import Params, ParamsError, read
 
+SECTIONS = ("views", "burn_in", "retrain")  # of a file of params/training
+
 FIELD = re.compile(r"\$\{([\w.]+)\}")
 
 
@@ -64,10 +66,20 @@ def problems() -> list[str]:
                 continue
             seen.add((kind, spec))
             try:
+                _refuse_strangers(spec)
                 kind.load(spec)
             except ParamsError as error:
                 found |= dict.fromkeys(str(error).split("\n"))
     return list(found)
+
+
+def _refuse_strangers(spec: str) -> None:
+    """Keys of a training file that are in none of its sections: no stage would see them."""
+    file = Path(spec.partition(":")[0])
+    if file.parent.name == "training" and (strange := [key for key in read(file) if key not in SECTIONS]):
+        raise ParamsError(
+            f"{file}: `{strange[0]}` is in no section, and has no effect; put it under one of {', '.join(SECTIONS)}"
+        )
 
 
 def _parameters(script: Path) -> dict[str, type[Params]]:

@@ -64,7 +64,8 @@ class Truth:
         in_train = mask(images, index.images.image_id.to_numpy()[(subset == "train").to_numpy()])
         if not in_train.any():
             raise BadInput(
-                f"{index.name}: has no image in subset train; name one under `subsets` in its data parameters"
+                f"{index.name}: has no image in subset train; label some, or name one under `subsets` in its data "
+                "parameters"
             )
         boxes = {name: index.boxes[name].to_numpy() for name in ("box_id", "label", "crowd", "difficult", *XYXY)}
         at = positions(images, index.boxes.image_id.to_numpy())

@@ -175,8 +175,8 @@ def _label_images(file: CocoFile, known: np.ndarray) -> None:
 
 
 def _unite_images(files: list[CocoFile], found: Findings) -> None:
-    """Make image ids unique over the files, if they are not."""
-    if not _collide(file.images.image_id for file in files):
+    """Make image ids unique over the files and 0 or more, if they are not."""
+    if not _collide(file.images.image_id for file in files) and not _negative(file.images.image_id for file in files):
         return _note_gaps("image", [file.images.image_id for file in files], found)
     start = 1
     for file in files:
@@ -189,14 +189,20 @@ def _unite_images(files: list[CocoFile], found: Findings) -> None:
 
 
 def _unite_boxes(files: list[CocoFile], unique: bool, found: Findings) -> None:
-    """Make annotation ids unique over the files, if they are not, or not even within one."""
-    if unique and not _collide(file.boxes.box_id for file in files):
+    """Make annotation ids unique over the files and 0 or more, if they are not, or not even unique within one."""
+    several = _collide(file.boxes.box_id for file in files) or _negative(file.boxes.box_id for file in files)
+    if unique and not several:
         return _note_gaps("annotation", [file.boxes.box_id for file in files], found)
     start = 1
     for file in files:
         file.boxes["box_id"] = np.arange(start, start + len(file.boxes))
         start += len(file.boxes)
     found.add("renumbered_ids", [f"annotation ids of {file.file}" for file in files])
+
+
+def _negative(ids: Iterable[pd.Series]) -> bool:
+    """Whether an id is below 0, which says "none" here."""
+    return any(len(i) and int(i.min()) < 0 for i in ids)
 
 
 def _note_gaps(what: str, ids: list[pd.Series], found: Findings) -> None:

@@ -26,7 +26,7 @@ BOXES = {"box_id": "int64", "image_id": "int64", "category_id": "int64"} | {
 IMAGE_CATEGORIES = {"image_id": "int64", "category_id": "int64", "kind": "str"}
 INT32_MAX = 2**31 - 1
 _CODES = {"int64": "q", "int32": "i", "float32": "f", "bool": "b"}
-_UNUSABLE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
+UNUSABLE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 
 
 @dataclass
@@ -296,7 +296,7 @@ def _is_ids(found: Any) -> bool:
 
 def _is_name(text: str) -> bool:
     """Not empty, no control characters, and writable as UTF-8 (JSON may hold halves of surrogate pairs)."""
-    return text != "" and not _UNUSABLE.search(text)
+    return text != "" and not UNUSABLE.search(text)
 
 
 def _is_pixels(value: Any) -> bool:

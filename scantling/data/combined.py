@@ -111,12 +111,22 @@ def _mapped(source: Source, part: PartParams) -> Source:
         classes=tuple(kept),
         category_ids=tuple(ids),
         boxes=_relabeled(source.boxes, labels),
-        image_labels=_relabeled(source.image_labels, labels),
+        image_labels=_joined(source.image_labels, labels),
         frequencies=source.frequencies if tuple(kept) == source.classes else (),
     )
     if not part.boxed_only:
         return renamed
     return _only(replace(renamed, images=source.images[source.images.image_id.isin(renamed.boxes.image_id)]))
+
+
+def _joined(known: pd.DataFrame, labels: np.ndarray) -> pd.DataFrame:
+    """What is known of joined classes in whole images: one is absent where all that it is made of are."""
+    moved = _relabeled(known.assign(part=known.label), labels)
+    absent = moved[moved.kind == "negative"].groupby(["image_id", "label"])["part"].nunique()
+    parts = np.bincount(labels[labels >= 0])[absent.index.get_level_values("label").to_numpy(dtype="int64")]
+    whole = absent.index[absent.to_numpy() == parts]
+    kept = (moved.kind != "negative") | pd.MultiIndex.from_frame(moved[["image_id", "label"]]).isin(whole)
+    return moved[kept].drop(columns="part").drop_duplicates(ignore_index=True)
 
 
 def _relabeled(rows: pd.DataFrame, labels: np.ndarray) -> pd.DataFrame:

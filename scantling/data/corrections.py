@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from scantling.data.folder import FAR
 from scantling.data.index import XYXY, Index, table
 from scantling.data.split import SPLIT_COLUMNS
 from scantling.stage import BadInput
@@ -36,7 +37,7 @@ def load(file: Path, index: Index) -> pd.DataFrame:
         return table([], COLUMNS)
     ids = _image_ids(content["images"], index, file)
     labels = _labels(content["categories"], index, file)
-    rows = [_row(a, ids, labels, file) for a in content["annotations"]]
+    rows = [_row(a, ids, labels, file) for a in content["annotations"] if not a.get("iscrowd")]  # nothing to learn
     boxes = table(rows, COLUMNS)
     size = index.images.set_index("image_id").loc[boxes["image_id"], ["width", "height"]].to_numpy("float32")
     boxes[XYXY] = np.clip(boxes[XYXY].to_numpy(), 0, np.tile(size, 2))
@@ -85,6 +86,7 @@ def _image_ids(entries: list[dict[str, Any]], index: Index, file: Path) -> dict[
     known = set(index.images["image_id"][usable])
     find = finder(index)
     found: dict[Any, int] = {}
+    taken: set[int] = set()
     for entry in entries:
         name = entry.get("file_name")
         image = entry.get("id") if name is None else find(name) if isinstance(name, str) else None
@@ -94,8 +96,9 @@ def _image_ids(entries: list[dict[str, Any]], index: Index, file: Path) -> dict[
                 f"{file}: {shown} is none of the training images of {index.name}; name it as images.parquet does, or "
                 "take it out"
             )
-        if image in found.values():
+        if image in taken:
             raise BadInput(f"{file}: {shown} is listed twice; leave one of them")
+        taken.add(image)
         found[_key(entry.get("id"))] = image
     return found
 
@@ -138,7 +141,7 @@ def _row(entry: dict[str, Any], ids: dict[Any, int], labels: dict[Any, int], fil
             "listed under `images` and `categories`"
         )
     numbers = isinstance(box, list) and len(box) == 4 and all(isinstance(v, int | float) for v in box)
-    if not numbers or not np.isfinite(np.array(box, dtype=float)).all():
+    if not numbers or not all(abs(v) < FAR for v in box):  # NaN is not
         raise BadInput(
             f"{file}: annotation {entry.get('id')!r} has bbox {box!r}; write [x, y, width, height] in pixels"
         )

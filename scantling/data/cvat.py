@@ -120,6 +120,8 @@ class _Sheet:
                 raise BadInput(f"{self.file}: image {len(self.images)} has no name; export the task again")
             width, height = (int(self._number(said, side, f"image {name!r}")) for side in ("width", "height"))
             self.images.append(Drawn(name, width, height, labeled=False))
+        elif within == "image" and not self.images:
+            raise BadInput(f"{self.file}: an image lies within <{self.path[-3][:60]}>; export the task again")
         elif within == "image" and tag in READ:
             self.shape, self.marks = said, {}
         elif within == "image" and tag in REFUSED:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import posixpath
+import unicodedata
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,8 +17,9 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from scantling.data.coco_file import UNUSABLE
 from scantling.data.images import SUFFIXES
 from scantling.data.index import BOX_COLUMNS, XYXY, table
 from scantling.data.problems import Findings
@@ -38,6 +40,13 @@ class FolderParams(SourceParams):
     # without published subsets, these shares of the labeled images are kept for choosing and for testing
     val_share: float = Field(0.15, ge=0, le=0.9)
     test_share: float = Field(0.15, ge=0, le=0.9)
+
+    @field_validator("classes")
+    @classmethod
+    def _each_once(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if again := [name for k, name in enumerate(names) if name in names[:k]]:
+            raise ValueError(f"names {again[0]!r} twice; write each class once")
+        return names
 
 
 def read(params: FolderParams, found: Findings) -> Source:
@@ -110,7 +119,7 @@ def printable(names: Iterable[str], where: Path) -> list[str]:
     """`names`; raises BadInput where one has control characters or bytes that are no UTF-8: no table can hold it."""
     names = list(names)
     for name in names:
-        if not name.isprintable():
+        if UNUSABLE.search(name):
             raise BadInput(f"{where}: the file name {ascii(name)} has characters that no table can hold; rename it")
     return names
 
@@ -127,34 +136,67 @@ def _rows(file: Path, there: set[str], classes: tuple[str, ...], found: Findings
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)  # rows longer than the header
             rows = pd.read_csv(
-                file, dtype=str, keep_default_na=False, skipinitialspace=True, encoding="utf-8-sig", index_col=False
+                file,
+                dtype=str,
+                keep_default_na=False,
+                skipinitialspace=True,
+                encoding="utf-8-sig",
+                index_col=False,
+                skip_blank_lines=False,  # so that rows are lines
             )
     except (ValueError, pd.errors.ParserWarning) as error:
-        raise BadInput(f"{file}: not readable as CSV ({' '.join(str(error).split())}); write it as UTF-8") from None
+        raise BadInput(
+            f"{file}: not readable as CSV ({' '.join(str(error).split())}); {_remedy(file, error)}"
+        ) from None
     missing = [c for c in CSV_COLUMNS if c not in rows.columns]
     if missing:
         raise BadInput(
             f"{file}: column {', '.join(missing)} is missing; the first line must be {','.join(CSV_COLUMNS)}"
         )
     rows = rows[CSV_COLUMNS].fillna("")  # NaN: rows shorter than the header
+    rows = rows[(rows != "").any(axis=1)]
     written = rows.copy()
 
     def lines(which: pd.Series) -> list[str]:
         return [f"{file.name} line {at + 2}: {','.join(row)}" for at, *row in written[which].itertuples()]
 
     rows["class"] = rows["class"].str.strip()
-    rows["file_name"] = [name if name in there else _tidy(name) for name in rows.file_name]
+    rows["file_name"] = _as_on_disk([name if name in there else _tidy(name) for name in rows.file_name], there)
+    nameless = rows.file_name == ""
+    classless = (rows["class"] == "") & (rows[XYXY] != "").any(axis=1) & ~nameless
     rows = rows.assign(**{c: pd.to_numeric(rows[c], errors="coerce").astype("float64") for c in XYXY})
     printable(rows.file_name, file)
-    nameless = rows.file_name == ""
     found.add("box_without_image", lines(nameless))
     boxed = (rows["class"] != "") & ~nameless
     wrong = boxed & ~(rows[XYXY].abs() < FAR).all(axis=1)  # NaN is not
     found.add("box_not_numbers", lines(wrong))
     unknown = boxed & ~wrong & ~rows["class"].isin(classes) & bool(classes)
-    found.add("unknown_category", lines(unknown))
+    found.add("unknown_category", lines(unknown | classless))
+    if (boxed & ~wrong).any() and rows.loc[boxed & ~wrong, XYXY].abs().to_numpy().max() <= 1:
+        raise BadInput(
+            f"{file}: all corners lie between 0 and 1, which are parts of a pixel; write pixels, not fractions"
+        )
     rows.loc[wrong | unknown, "class"] = ""
     return rows[~nameless].reset_index(drop=True)
+
+
+def _remedy(file: Path, error: Exception) -> str:
+    """What to do about a CSV file that cannot be read."""
+    if isinstance(error, UnicodeDecodeError):
+        return "write it as UTF-8"
+    with file.open(encoding="utf-8-sig", errors="replace") as stream:
+        first = stream.readline()
+    if ";" in first or "\t" in first:
+        return "separate the columns by commas, and write 1.5, not 1,5"
+    return f"the first line must be {','.join(CSV_COLUMNS)}, and each other one has as many values"
+
+
+def _as_on_disk(names: list[str], there: set[str]) -> list[str]:
+    """Names as the files `there` are called, where an accent is only stored in another way (macOS)."""
+    if there.issuperset(names):
+        return names
+    stored = {unicodedata.normalize("NFC", name): name for name in there}
+    return [name if name in there else stored.get(unicodedata.normalize("NFC", name), name) for name in names]
 
 
 def _tidy(name: str) -> str:

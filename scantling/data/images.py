@@ -164,6 +164,10 @@ def _upright_pixels(image: Image.Image) -> np.ndarray:
     """uint8 (H, W, 3), decoded by Pillow."""
     turn = 1 if image.format == "TIFF" else orientation(image)  # Pillow turns these while loading
     image.load()  # raises on truncated files
+    if image.mode in ("I", "F"):
+        raise ValueError(
+            f"its pixels are numbers of 32 bits, mode {image.mode}, whose range is not known: save it with 8 bits"
+        )
     if image.mode.startswith("I;16"):  # the upper 8 bits are the picture
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     return upright(np.array(image.convert("RGB")), turn)

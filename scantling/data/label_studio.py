@@ -66,7 +66,10 @@ def _name(data: Any, where: str) -> str:
     address = data.get("image") or next((v for v in data.values() if isinstance(v, str) and "/" in v), None)
     if not isinstance(address, str) or not address:
         raise BadInput(f"{where}: `data` names no image under `image` or `file_name`; add it")
-    parts = urlsplit(address)
+    try:
+        parts = urlsplit(address)
+    except ValueError as error:
+        raise BadInput(f"{where}: the address {address!r} cannot be read ({error}); correct it") from None
     path = unquote(parts.query.removeprefix("d=") if parts.query.startswith("d=") else parts.path)
     *above, last = path.split("/")
     return UPLOADED.sub("", last, count=1) if "upload" in above else path.lstrip("/")

@@ -30,7 +30,9 @@ class Kind:
 
 KINDS: dict[str, Kind] = {
     # what the annotation files say
-    "renumbered_ids": Kind("ids used by several files", "note", None, "all of them were renumbered 1, 2, 3, ..."),
+    "renumbered_ids": Kind(
+        "ids used by several files, or below 0", "note", None, "all of them were renumbered 1, 2, 3, ..."
+    ),
     "id_gaps": Kind("gaps between ids", "note", None, "nothing to do: ids are names here, not positions"),
     "duplicate_image_id": Kind(
         "image id used more than once", "error", "only the first entry is kept", "give every image its own id"

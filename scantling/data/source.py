@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, Self
 
 import pandas as pd
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from scantling.data.images import MAX_MEGAPIXELS
 from scantling.data.index import BOX_COLUMNS, IMAGE_LABEL_COLUMNS, table
@@ -35,6 +35,14 @@ class SourceParams(Params):
     )
     record_mtime: bool = False
     problems: dict[str, Action] = Field({}, description="what happens to which kind of problem, see data/problems.py")
+
+    @model_validator(mode="after")
+    def _some_left(self) -> Self:
+        if self.val_share + self.test_share >= 1:
+            raise ValueError(
+                f"`val_share` {self.val_share:g} and `test_share` {self.test_share:g} leave no image to train on"
+            )
+        return self
 
     @field_validator("problems")
     @classmethod

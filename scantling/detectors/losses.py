@@ -75,6 +75,6 @@ def focal_loss(logits: Tensor, labels: Tensor, weights: Tensor, *, alpha: float,
     wanted = F.one_hot(labels, logits.shape[1] + 1)[:, :-1].to(logits.dtype)
     crossed = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
     p = torch.sigmoid(logits)
-    missed = p + wanted - 2 * p * wanted  # |wanted - p|
+    missed = (p + wanted - 2 * p * wanted).clamp(min=1e-12)  # |wanted - p|; a power below 1 has no slope at 0
     balance = alpha * wanted + (1 - alpha) * (1 - wanted)
     return (balance * missed**gamma * crossed * weights[:, None]).sum()

@@ -47,8 +47,8 @@ def _keep(made: COCOeval, before: int, ranking: Ranking) -> None:
     of_class = images * ranges
     for k in range(ranking.classes):
         by_range = [
-            [(i, e) for i, e in enumerate(made.evalImgs[k * of_class + a * images :][:images]) if e is not None]
-            for a in range(ranges)
+            [(i, e) for i, e in enumerate(made.evalImgs[start : start + images]) if e is not None]
+            for start in range(k * of_class, (k + 1) * of_class, images)
         ]
         for a, every in enumerate(by_range):
             ranking.boxes[a, k] += sum(int(np.count_nonzero(e["gtIgnore"] == 0)) for _, e in every)

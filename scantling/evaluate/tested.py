@@ -27,7 +27,8 @@ def images_of(index: Index, subset: str) -> np.ndarray:
         known = ", ".join(sorted(index.images["subset"].unique())) or "none"
         raise BadInput(
             f"data set {index.name}: has no images in subset `{subset}`; its subsets are {known}. "
-            "Set `test_share` (or `val_share`) in its file in params/data/, or `subset` in params/evaluate.yaml"
+            "Set `test_share` (or `val_share`) in its file in params/data/, with 3 labeled images or more, or "
+            "`subset` in params/evaluate.yaml"
         )
     return np.sort(images)
 

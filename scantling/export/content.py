@@ -68,8 +68,12 @@ def choose(index: Index, split: pd.DataFrame | None, pseudo: pd.DataFrame | None
         images, boxes = images.assign(group="unlabeled"), boxes[:0]
     else:
         trained = images["subset"].isin(["train", "unlabeled"])
-        if other := set(images["image_id"][trained]) ^ set(split["image_id"]):
+        known_ids, split_ids = set(images["image_id"][trained]), set(split["image_id"])
+        left_out = known_ids - split_ids - set(boxes["image_id"])  # by a list, which has no image without a box
+        if other := (known_ids ^ split_ids) - left_out:
             raise BadInput(f"--split: is none of {index.name}, {len(other)} images are not in both; name its own index")
+        stays = ~images["image_id"].isin(left_out)
+        images, trained = images[stays], trained[stays]
         labeled = images["image_id"].isin(split["image_id"][split["labeled"]])
         images["group"] = images["group"].mask(trained, np.where(labeled, "labeled", "unlabeled"))
         boxes = boxes[boxes["box_id"].isin(split["box_id"]) | ~boxes["image_id"].isin(split["image_id"])]

@@ -40,20 +40,24 @@ def write(content: Content, out: Path) -> dict[str, str]:
 
     boxes = content.boxes[~content.boxes["crowd"]]
     corners, scores = shortest(boxes[XYXY].to_numpy()), shortest(boxes["score"].to_numpy())
-    rows_of = {image: list(rows) for image, rows in boxes.groupby("image_id").indices.items()}
-    classes = [content.classes[label] for label in boxes["label"]]
+    rows_of, labels_of = boxes.groupby("image_id").indices, boxes["label"].to_numpy()
     top = ElementTree.Element("annotations")
     SubElement(top, "version").text = "1.1"
     _meta(top, content, labels)
-    for place, (row, name) in enumerate(zip(content.images.itertuples(), bare, strict=True)):
-        said = {"id": str(place), "name": name, "width": str(row.width), "height": str(row.height)}
-        image = SubElement(top, "image", said)
-        for box in rows_of.get(row.image_id, []):
-            _box(image, classes[box], corners[box].tolist(), float(scores[box]))
-        if row.labeled:
-            SubElement(image, "tag", {"label": LABELED, "source": "manual"})
     ElementTree.indent(top)
-    (out / "annotations.xml").write_bytes(ElementTree.tostring(top, encoding="utf-8", xml_declaration=True) + b"\n")
+    head, end, _ = ElementTree.tostring(top, encoding="utf-8", xml_declaration=True).rpartition(b"\n</annotations>")
+    with (out / "annotations.xml").open("wb") as file:  # image by image: millions are no problem
+        file.write(head)
+        for place, (row, name) in enumerate(zip(content.images.itertuples(), bare, strict=True)):
+            said = {"id": str(place), "name": name, "width": str(row.width), "height": str(row.height)}
+            image = ElementTree.Element("image", said)
+            for box in rows_of.get(row.image_id, []):
+                _box(image, content.classes[labels_of[box]], corners[box].tolist(), float(scores[box]))
+            if row.labeled:
+                SubElement(image, "tag", {"label": LABELED, "source": "manual"})
+            ElementTree.indent(image, level=1)
+            file.write(b"\n  " + ElementTree.tostring(image, encoding="utf-8"))
+        file.write(end + b"\n")
     return {old: f"images/{new}" for old, new in zip(names, bare, strict=True)}
 
 

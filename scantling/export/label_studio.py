@@ -31,13 +31,12 @@ def write(content: Content, out: Path) -> dict[str, str]:
     names = content.images["file_name"]
     bare = names.str.removeprefix("images/") if names.str.startswith("images/").all() else names
     boxes = content.boxes[~content.boxes["crowd"]]
-    own = dict(iter(boxes.groupby("image_id")))
-    tasks = [
-        _task(row, f"images/{name}", own.get(row.image_id, boxes[:0]), content)
-        for row, name in zip(content.images.itertuples(), bare, strict=True)
-    ]
-    lines = ",\n".join(json.dumps(task, ensure_ascii=False) for task in tasks)
-    (out / "tasks.json").write_text(f"[\n{lines}\n]\n", encoding="utf-8")
+    rows_of = boxes.groupby("image_id").indices
+    with (out / "tasks.json").open("w", encoding="utf-8") as file:  # one at a time: millions are no problem
+        for place, (row, name) in enumerate(zip(content.images.itertuples(), bare, strict=True)):
+            task = _task(row, f"images/{name}", boxes.iloc[rows_of.get(row.image_id, [])], content)
+            file.write(("[\n" if place == 0 else ",\n") + json.dumps(task, ensure_ascii=False))
+        file.write("\n]\n" if len(bare) else "[\n\n]\n")
     (out / "label_config.xml").write_bytes(_config(content.classes))
     return {old: f"images/{new}" for old, new in zip(names, bare, strict=True)}
 

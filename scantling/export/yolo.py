@@ -15,6 +15,7 @@ import yaml
 from scantling.data.index import XYXY
 from scantling.export.content import Content
 from scantling.export.place import annotation_names
+from scantling.stage import BadInput
 
 
 def write(content: Content, out: Path, *, scores: bool = False) -> dict[str, str]:
@@ -23,6 +24,11 @@ def write(content: Content, out: Path, *, scores: bool = False) -> dict[str, str
     `scores` adds those of pseudo labels as sixth number.
     """
     images = content.images
+    if (again := images["file_name"].duplicated()).any():
+        name = images["file_name"][again].iloc[0]
+        raise BadInput(
+            f"--format yolo: {name} is listed in two subsets; write one at a time with --subset, or use coco"
+        )
     folder = images["group"].replace("labeled", "train")
     short = annotation_names(images["file_name"], folder)
     places = {name: f"images/{at}/{to}" for name, at, to in zip(images["file_name"], folder, short, strict=True)}

@@ -20,10 +20,14 @@ def write(file: Path, entry: dict[str, Any], classes: Sequence[str], out: Path) 
     """`out`/NAME.jpg with the boxes of an entry (see label.folder); the least sure ones lie at the bottom."""
     picture = images.thumbnail(file, LONGEST_PX)
     draw(picture, entry, classes)
-    name = entry["file_name"]
-    target = out / (name if name.lower().endswith(JPEG) else f"{name}.jpg")
+    target = out / place(entry["file_name"])
     target.parent.mkdir(parents=True, exist_ok=True)
     picture.save(target, "JPEG", quality=85)
+
+
+def place(name: str) -> str:
+    """Where the picture of an image with this file name lies."""
+    return name if name.lower().endswith(JPEG) else f"{name}.jpg"
 
 
 def draw(picture: Image.Image, entry: dict[str, Any], classes: Sequence[str]) -> None:

@@ -12,7 +12,7 @@ import os
 import posixpath
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -47,8 +47,9 @@ def label(model: Path, images: Path, out: Path, settings: Settings, *, batch_siz
     _check(images, out, settings, batch_size, workers)
     detector = load_detector(model)
     names = folders.image_names(images)
-    if "yolo" in settings.write:
-        _refuse_shared(names)
+    for form, place in (("yolo", lambda name: posixpath.splitext(name)[0]), ("drawn", drawing.place)):
+        if form in settings.write:
+            _refuse_shared(names, form, place)
     made_of = {
         "model": digest(model),
         "settings": asdict(settings) | {"write": list(settings.write)},
@@ -111,14 +112,12 @@ def _mark(out: Path) -> dict[str, Any] | None:
         return None
 
 
-def _refuse_shared(names: Sequence[str]) -> None:
-    seen: set[str] = set()
+def _refuse_shared(names: Sequence[str], form: str, place: Callable[[str], str]) -> None:
+    seen: dict[str, str] = {}
     for name in names:
-        stem = posixpath.splitext(name)[0]
-        if stem in seen:
-            other = next(n for n in names if posixpath.splitext(n)[0] == stem)
-            raise BadInput(f"--write yolo: {other} and {name} would have the same text file; rename one")
-        seen.add(stem)
+        other = seen.setdefault(place(name), name)
+        if other != name:
+            raise BadInput(f"--write {form}: {other} and {name} would have the same file; rename one")
 
 
 class _Views(Dataset[Any]):

@@ -7,12 +7,12 @@ drawn more often (`resample`); labeled ones too (`labeled_repeat`). Sections are
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import pandas as pd
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from scantling import distributed
@@ -24,7 +24,6 @@ from scantling.methods import soft_teacher, supervised
 from scantling.mining import repeat_factors
 from scantling.mining.class_thresholds import ClassThresholds
 from scantling.mining.gradient_balance import GradientBalance
-from scantling.params import ParamsError
 from scantling.target import Batch, Target
 
 Seen = tuple[list[int], list[float]]  # classes, and margins over their thresholds
@@ -46,16 +45,20 @@ class Params(soft_teacher.Params):
     rarity: float = Field(gt=0)
     labeled_repeat: float | None = Field(gt=0)
 
+    @model_validator(mode="after")
+    def _one_rule(self) -> Self:
+        if self.class_thresholds and (self.scores_by_density or self.scores_by_precision):
+            other = "scores_by_density" if self.scores_by_density else "scores_by_precision"
+            raise ValueError(
+                f"`class_thresholds` and `{other}` set the same thresholds: write `class_thresholds: false`, or null"
+            )
+        return self
+
 
 class Method(soft_teacher.Method):
     def __init__(self, params: Params, classes: tuple[str, ...], refined: pd.DataFrame | None):
         super().__init__(params, classes, refined)
         self.params: Params = params  # type: ignore[assignment]
-        if params.class_thresholds and (params.scores_by_density or params.scores_by_precision):
-            other = "scores_by_density" if params.scores_by_density else "scores_by_precision"
-            raise ParamsError(
-                f"`class_thresholds` and `{other}` set the same thresholds: write `class_thresholds: false`, or null"
-            )
         if self.table is not None and refined is not None and params.class_thresholds:  # polish set them
             lowest = refined[refined["for_class"] & (refined["label"] >= 0)].groupby("label")["score"].min()
             self.class_threshold = torch.full((len(classes),), params.threshold_limits[1])

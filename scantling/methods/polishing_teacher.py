@@ -8,12 +8,12 @@ teacher that labels. Sections are those of the specification of the released cod
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import pandas as pd
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from scantling import boxes as box_ops
@@ -25,7 +25,6 @@ from scantling.ema import EmaParams
 from scantling.methods import MethodParams, supervised
 from scantling.mining import background, found, polisher, polishing
 from scantling.optimizer import Optimizer
-from scantling.params import ParamsError
 from scantling.pseudo import REFINED_XYXY
 from scantling.recipe import TrainingParams
 from scantling.schedule import Schedule
@@ -64,6 +63,14 @@ class Params(MethodParams):
     polish_schedule: Schedule = Schedule()
     polish_clip_norm: float | None = Field(None, gt=0)
 
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.teacher == "cached" and self.background == "live":
+            raise ValueError("`background: live` asks a live teacher; with `teacher: cached` use cached or off")
+        if self.teacher == "cached" and self.polishes and not self.polish_steps:
+            raise ValueError("with `teacher: cached` the networks learn in polish: give `polish_steps` above 0")
+        return self
+
     @property
     def polishes(self) -> bool:
         return self.polish_boxes or self.polish_classes
@@ -79,10 +86,6 @@ class Method(supervised.Method):
         self.params: Params = params
         self.ema = EmaParams(decay=params.polish_decay, warm_up=params.polish_warm_up)
         self.lately = dict[str, float]()  # how the networks do, over the last steps; for a person
-        if params.teacher == "cached" and params.background == "live":
-            raise ParamsError("`background: live` asks a live teacher; with `teacher: cached` use cached or off")
-        if params.teacher == "cached" and params.polishes and not params.polish_steps:
-            raise ParamsError("with `teacher: cached` the networks learn in polish: give `polish_steps` above 0")
         if params.teacher == "cached" and refined is not None:
             self.known = CandidateTable(refined)
             for_class = refined[refined["for_class"]]

@@ -9,11 +9,11 @@ stand for jittered ones, and 1 - the best class probability of a place for its b
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
+from typing import Annotated, Literal, Self
 
 import pandas as pd
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from scantling import agreement, pseudo
@@ -36,7 +36,7 @@ class Params(MethodParams):
     limit: int = Field(gt=0)
     objectness_score: float = Field(ge=0, le=1)
     class_score: float = Field(ge=0, le=1)
-    class_score_of: dict[str, float] = Field(default_factory=dict)
+    class_score_of: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(default_factory=dict)
     scores_by_density: tuple[float, float] | None = None
     scores_by_precision: tuple[float, float, float] | None = None
     box_filter: Literal["spread", "tta", "score", "none"]
@@ -48,6 +48,25 @@ class Params(MethodParams):
     ignore_above: float | None = Field(None, ge=0, le=1)
     mine_labeled: bool = False
     labeled_views: tuple[Literal["labeled", "weak", "strong"], ...] = Field(("labeled",), min_length=1)
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.teacher == "cached" and self.background == "live":
+            raise ValueError("`background: live` asks a live teacher; with `teacher: cached` use cached or off")
+        if self.scores_by_density is not None:
+            _check_scores_of_table("scores_by_density", self, *self.scores_by_density)
+        if self.scores_by_precision is not None:
+            share, *limits = self.scores_by_precision
+            if not 0 < share <= 1:
+                raise ValueError(f"`scores_by_precision` wants a share of {share} right boxes: write one from 0 to 1")
+            _check_scores_of_table("scores_by_precision", self, *limits)
+        if self.scores_by_density is not None and self.scores_by_precision is not None:
+            raise ValueError(
+                "`scores_by_density` and `scores_by_precision` set the same thresholds: write null for one"
+            )
+        if self.teacher == "cached" and self.box_filter == "tta":
+            raise ValueError("`box_filter: tta` asks a live teacher; with `teacher: cached` use spread, score or none")
+        return self
 
 
 class Method(supervised.Method):
@@ -61,27 +80,14 @@ class Method(supervised.Method):
         unknown = sorted(set(params.class_score_of) - set(classes))
         if unknown:
             raise ParamsError(f"`class_score_of` names {unknown}, but the classes are {list(classes)}")
-        if params.teacher == "cached" and params.background == "live":
-            raise ParamsError("`background: live` asks a live teacher; with `teacher: cached` use cached or off")
-        if params.scores_by_density is not None:
-            _check_scores_of_table("scores_by_density", params, *params.scores_by_density)
-        if params.scores_by_precision is not None:
-            share, *limits = params.scores_by_precision
-            if not 0 < share <= 1:
-                raise ParamsError(f"`scores_by_precision` wants a share of {share} right boxes: write one from 0 to 1")
-            _check_scores_of_table("scores_by_precision", params, *limits)
-        if params.scores_by_density is not None and params.scores_by_precision is not None:
-            raise ParamsError(
-                "`scores_by_density` and `scores_by_precision` set the same thresholds: write null for one"
-            )
-        if params.teacher == "cached" and params.box_filter == "tta":
-            raise ParamsError("`box_filter: tta` asks a live teacher; with `teacher: cached` use spread, score or none")
         # a class with a threshold of its own has it for objectness too: else its objects are taught as background
         self.class_threshold = torch.tensor([params.class_score_of.get(c, params.class_score) for c in classes])
         self.objectness_threshold = torch.tensor(
             [params.class_score_of.get(c, params.objectness_score) for c in classes]
         )
         self.mines_labeled = params.mine_labeled
+        if params.objectness_score < params.class_score:  # it decides what passes at all
+            self.threshold = "objectness_score"
         self.table = CandidateTable(refined) if params.teacher == "cached" and refined is not None else None
 
     def step(
@@ -229,8 +235,8 @@ class Method(supervised.Method):
 
 def _check_scores_of_table(name: str, params: Params, low: float, high: float) -> None:
     if not 0 <= low <= high <= 1:
-        raise ParamsError(f"`{name}` has the limits {low}, {high}: write the lowest score first, both from 0 to 1")
+        raise ValueError(f"`{name}` has the limits {low}, {high}: write the lowest score first, both from 0 to 1")
     if params.teacher != "cached":
-        raise ParamsError(f"`{name}` looks at the boxes of all images: it needs `teacher: cached`")
+        raise ValueError(f"`{name}` looks at the boxes of all images: it needs `teacher: cached`")
     if params.mine_labeled:
-        raise ParamsError(f"`{name}` takes labeled images as completely labeled: it needs `mine_labeled: false`")
+        raise ValueError(f"`{name}` takes labeled images as completely labeled: it needs `mine_labeled: false`")

@@ -40,7 +40,7 @@ class Album:
 
     def photo(self, index: Index, image_id: int) -> Photo | None:
         """The photo of an image; None if there is no room for it."""
-        name = f"{re.sub(r'[^A-Za-z0-9_-]', '-', index.name)}-{image_id}.jpg"
+        name = f"{re.sub(r'[^A-Za-z0-9_.-]', '-', index.name)}-{image_id}.jpg"
         if name not in self._photos:
             row = index.images.loc[index.images["image_id"] == image_id].iloc[0]
             made = self._make(name, row, index.root)

@@ -241,7 +241,9 @@ def _sharing(results: Sequence[Result]) -> dict[str, Any]:
     alone = retrain + sum(result.steps("burn_in") for result in results)
     shared = retrain + sum(result.steps("burn_in") for result in own.values())
     each = [result.seconds("burn_in", "pseudo_label") for result in results]
-    once = [result.seconds("burn_in", "pseudo_label") for result in own.values()]
+    labeled = {result.run.pseudo_key: result for result in results}
+    once = [result.seconds("burn_in") for result in own.values()]
+    once += [result.seconds("pseudo_label") for result in labeled.values()]
     rest = [result.seconds("polish", "retrain", "evaluate") for result in results]
     known = None not in each and None not in rest
     together = round(sum(filter(None, [*once, *rest])), 1) if known else None

@@ -112,6 +112,8 @@ def _closed(group: dict[str, Any]) -> str:
         f"AP50 ({len(top['runs'])} runs of as many steps), `{group['baseline']}` without the hidden ones "
         f"{_number(naive['AP'], points)} and {_number(naive['AP50'], points)}. "
     )
+    if top["AP"] is None or naive["AP"] is None:  # no test image has a box
+        return text.strip()
     if top["AP"]["mean"] <= naive["AP"]["mean"]:
         return f"{text}There is no gap to close: so short a training is not limited by its labels."
     text += "Share of this gap that is closed (gain over gap; the interval is the gain's, the gap taken as it is):"

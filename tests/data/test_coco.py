@@ -75,6 +75,18 @@ def test_ids_that_collide_over_the_files_are_renumbered(coco_set: Make) -> None:
     assert told == ["image ids", "image ids", "annotation ids", "annotation ids"]
 
 
+@pytest.mark.parametrize("part", ["images", "annotations"])
+def test_ids_below_0_which_would_say_none_are_renumbered(coco_set: Make, part: str) -> None:
+    content = instances()
+    old = content[part][0]["id"]
+    content[part][0]["id"] = -5
+    for entry in content["annotations"] if part == "images" else []:
+        entry["image_id"] = -5 if entry["image_id"] == old else entry["image_id"]
+    source, found = read_noting(coco_set(train=content))
+    assert source.images.image_id.tolist() == [1, 2] and source.boxes.box_id.tolist() == [1, 2, 3]
+    assert source.boxes.image_id.tolist() == [1, 1, 2] and "renumbered_ids" in kinds(found)
+
+
 def test_unlabeled_files_need_neither_annotations_nor_categories(coco_set: Make) -> None:
     bare = {"images": [{"id": 9, "file_name": "9.jpg", "width": 40, "height": 30}]}
     source = read(coco_set(train=instances(), unlabeled=bare))
@@ -183,7 +195,7 @@ def test_problems_of_a_file_are_refused_or_repaired(coco_set: Make, kind: str) -
     assert len(lines) == (2 if kind == "duplicate_image_id" else 1)  # the boxes of image 1 have lost it
     assert f"`problems: {{{kind}: repair}}`" in lines[0]
 
-    policy = f"problems: {{{kind}: repair, box_without_image: repair}}\n"
+    policy = f"problems: {{{', '.join(f'{k}: repair' for k in {kind: 0, 'box_without_image': 0})}}}\n"
     source, found = read_noting(coco_set(train=content, params=policy))
     assert kinds(found)[kind] == ("repair", 1)
     assert next(p for p in found if p.kind == kind).examples[0].startswith("train.json: ")
@@ -234,9 +246,9 @@ def test_gaps_between_ids_are_noted(coco_set: Make) -> None:
     _, found = read_noting(coco_set(train=content))
     assert kinds(found) == {"id_gaps": ("note", 1)}
     assert found[0].examples == ("2 image ids between 1 and 40",)
-    content["annotations"][2]["id"] = -5
+    content["annotations"][2]["id"] = 50
     _, found = read_noting(coco_set(train=content))
-    assert found[0].examples == ("2 image ids between 1 and 40", "3 annotation ids between -5 and 2")
+    assert found[0].examples == ("2 image ids between 1 and 40", "3 annotation ids between 1 and 50")
 
 
 WHOLE = "must be a whole number"
@@ -343,7 +355,8 @@ def test_shares_are_taken_by_name_and_refused_beside_published_subsets(coco_set:
 # Against json.load ---------------------------------------------------------------------------------------------------
 
 NUMBERS = st.integers(-1000, 1000) | st.floats(-1e6, 1e6)
-IDS = st.integers(-(2**63), 2**63 - 1)
+IDS = st.integers(0, 2**63 - 1)
+CATEGORY_IDS = st.integers(-(2**63), 2**63 - 1)
 NAMES = st.text(st.characters(min_codepoint=32, exclude_categories=["Cs"], exclude_characters="\x7f"), min_size=1)
 
 FILE_NAMES = NAMES.filter(lambda name: not name.endswith("/"))
@@ -357,7 +370,7 @@ def contents(draw: st.DrawFn) -> dict[str, Any]:
         more = {key: draw(values) for key, values in may.items() if draw(st.booleans())}
         return dict(draw(st.permutations(list((must | more).items()))))
 
-    classes = draw(st.lists(st.tuples(IDS, NAMES), min_size=1, max_size=4, unique_by=(lambda c: c[0], lambda c: c[1])))
+    classes = draw(st.lists(st.tuples(CATEGORY_IDS, NAMES), min_size=1, max_size=4, unique_by=(lambda c: c[0], lambda c: c[1])))
     image_ids = draw(st.lists(IDS, max_size=4, unique=True))
     sizes = st.integers(0, 2**31 - 1) | st.none()
     images = [

@@ -6,10 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 import yaml
 
-from scantling.data import formats
+from scantling.data import combined, formats
 from scantling.data.check import check
 from scantling.data.formats import DataParams
 from scantling.data.problems import Findings
@@ -180,3 +182,14 @@ def test_real_data_sets_of_one_folder(shared_data: Path, tmp_path: Path) -> None
     counts = {s: (c["images"], c["boxes"]) for s, c in index.facts["counts"].items()}
     assert counts == {"train": (205 + 252, 2804 + 447), "val": (87 + 44, 1137 + 80), "test": (72 + 67, 945 + 143)}
     assert len(index.classes) == 9
+
+
+def test_a_joined_class_is_absent_only_where_all_its_parts_are() -> None:
+    """Classes 0 and 1 become one, 2 stays; of image 1 nobody looked for class 1."""
+    rows = [(1, 0, "negative"), (2, 0, "negative"), (2, 1, "negative"), (3, 1, "not_exhaustive"), (1, 2, "negative")]
+    known = pd.DataFrame(rows, columns=["image_id", "label", "kind"])
+    found = combined._joined(known, np.array([0, 0, 1]))
+    assert sorted(found.itertuples(index=False, name=None)) == [
+        (1, 1, "negative"), (2, 0, "negative"), (3, 0, "not_exhaustive")
+    ]  # fmt: skip
+    assert combined._joined(known[:0], np.array([0, 0, 1])).empty

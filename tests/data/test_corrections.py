@@ -95,3 +95,15 @@ def test_a_broken_file_is_said(tmp_path: Path, content: str) -> None:
     file.write_text(content)
     with pytest.raises(BadInput, match=r"broken\.json"):
         corrections.load(file, INDEX)
+
+
+def test_a_crowd_is_nothing_to_learn(tmp_path: Path) -> None:
+    box = {"id": 1, "image_id": 70, "category_id": 9, "bbox": [5, 5, 10, 10]}
+    found = corrections.load(write(tmp_path, annotations=[box, box | {"id": 2, "iscrowd": 1}]), INDEX)
+    assert (found["label"] >= 0).sum() == 1
+
+
+def test_a_number_beyond_any_picture_is_said(tmp_path: Path) -> None:
+    box = {"id": 1, "image_id": 70, "category_id": 9, "bbox": [5, 5, 10**400, 10]}
+    with pytest.raises(BadInput, match="annotation 1 has bbox"):
+        corrections.load(write(tmp_path, annotations=[box]), INDEX)

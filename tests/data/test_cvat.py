@@ -89,6 +89,7 @@ LAUGHS = '<!DOCTYPE a [<!ENTITY b "bbbb"><!ENTITY c "&b;&b;&b;">]>'
         (" " * (cvat.PIECE_BYTES - 5) + LAUGHS + "<annotations/>", "document type or entities"),
         ("<annotation/>", r"starts with <annotation>; export the task"),
         ("<annotations/>", "holds no <image>"),
+        ("<annotations><b><image><box label='a'/></image></b></annotations>", "an image lies within <b>"),
         ("<annotations>" + "<a>" * 40, "nested more than 32 deep"),
         ("<annotations><track id='0'/></annotations>", "tracks of a video"),
         ("<annotations><image name='' width='1' height='1'/></annotations>", "image 0 has no name"),

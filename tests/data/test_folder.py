@@ -12,6 +12,7 @@ from scantling.data.check import check
 from scantling.data.formats import DataParams
 from scantling.data.problems import Findings
 from scantling.data.source import Source
+from scantling.params import ParamsError
 from scantling.stage import BadInput
 from tests.data.made import photo
 from tests.data.mutate import REPAIR_ALL, fuzz
@@ -109,7 +110,13 @@ def test_class_order_may_be_given_and_then_others_are_refused(root: Path) -> Non
         ("b.jpg,nut,1,2,3,inf\n", r"not four finite numbers, e\.g\. boxes\.csv line 2"),
         ("b.jpg,nut,1,2,3,1e30\n", r"not four finite numbers, e\.g\. boxes\.csv line 2"),
         (",nut,1,2,3,4\n", r"1 x box of an image that is not listed, e\.g\. boxes\.csv line 2: ,nut,1,2,3,4"),
-        ("b.jpg,nut,1,2,3,4,5\n", r"boxes\.csv: not readable as CSV"),
+        ("b.jpg,nut,1,2,3,4,5\n", r"boxes\.csv: not readable as CSV .*; the first line must be file_name,class,x1"),
+        ("\n\nb.jpg,nut,1,2,3,wide\n", r"e\.g\. boxes\.csv line 4: b\.jpg,nut,1,2,3,wide"),
+        ("b.jpg,,10,5,40,50\n", r"1 x box of an unknown category, e\.g\. boxes\.csv line 2: b\.jpg,,10,5,40,50"),
+        (
+            "b.jpg,nut,0.1,0.2,0.3,0.4\na.png,nut,0,0,1,1\n",
+            r"all corners lie between 0 and 1.*write pixels, not fractions",
+        ),
         ("b\x01.jpg,nut,1,2,3,4\n", r"boxes\.csv: the file name 'b\\x01\.jpg' has characters that no table can hold"),
     ],
 )
@@ -175,3 +182,34 @@ def test_damaged_tables_are_read_or_refused(root: Path) -> None:
     params = write(root, REPAIR_ALL + "verify: header\n", rows)
     counts = fuzz(params, root / "boxes.csv", times=300, seed=1)
     assert min(counts.values()) > 30
+
+
+def test_a_table_of_a_spreadsheet_is_told_how_to_be_written(root: Path) -> None:
+    write(root, rows="")
+    (root / "boxes.csv").write_text("file_name;class;x1;y1;x2;y2\nb.jpg;nut;1,5;2,5;3,5;4,5\n")
+    with pytest.raises(BadInput, match=r"separate the columns by commas, and write 1\.5, not 1,5"):
+        formats.read(DataParams.load(root / "own.yaml"), Findings())
+
+
+def test_an_accent_may_be_stored_in_two_ways(root: Path) -> None:
+    photo(root / "\u00fcml.jpg")  # one character; in the table a letter and its dots, as macOS writes
+    source = read(root, rows="u\u0308ml.jpg,nut,1,2,11,22\n")
+    assert source.images.loc[source.images.subset == "train", "file_name"].tolist() == ["\u00fcml.jpg"]
+
+
+def test_names_with_rare_spaces_are_names(root: Path) -> None:
+    photo(root / "shot 9.41\u202fAM.png")
+    assert "shot 9.41\u202fAM.png" in read(root, rows="b.jpg,nut,1,2,11,22\n").images.file_name.tolist()
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("classes: [red, red, blue]\n", "names 'red' twice; write each class once"),
+        ("val_share: 0.5\ntest_share: 0.5\n", "`val_share` 0.5 and `test_share` 0.5 leave no image to train on"),
+    ],
+)
+def test_settings_that_cannot_be_meant(root: Path, lines: str, message: str) -> None:
+    (root / "own.yaml").write_text(f"format: folder\nroot: {root}\n{lines}")
+    with pytest.raises(ParamsError, match=message):
+        DataParams.load(root / "own.yaml")

@@ -184,3 +184,10 @@ def test_a_thumbnail_is_the_upright_picture(tmp_path: Path, suffix: str, turn: i
     assert small.size == ((40, 30) if turn == 1 else (30, 40))
     bright = np.asarray(small.convert("L")) > 128
     assert (bright[:, :18].all() and not bright[:, 22:].any()) if turn == 1 else bright[:18].all()
+
+
+@pytest.mark.parametrize("mode", ["I", "F"])
+def test_numbers_of_unknown_range_are_no_picture(tmp_path: Path, mode: str) -> None:
+    Image.new(mode, (8, 8)).save(tmp_path / "a.tif")
+    with pytest.raises(BadInput, match=r"a\.tif: .*32 bits, mode .* save it with 8 bits"):
+        images.decode(tmp_path / "a.tif")

@@ -220,7 +220,7 @@ def test_zero_labeled_boxes_are_refused() -> None:
     with pytest.raises(BadInput, match=r"made: protocol full, fold 1 keeps no labeled box of 0; label more images"):
         protocols.make(with_boxes(index, crowd=True), FULL, 1)
     lonely = Index(**{**vars(index), "images": index.images.assign(subset="val")})
-    with pytest.raises(BadInput, match="made: has no image in subset train; name one under `subsets`"):
+    with pytest.raises(BadInput, match="made: has no image in subset train; label some, or name one"):
         protocols.make(lonely, FULL, 1)
 
 

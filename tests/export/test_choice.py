@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -203,7 +204,7 @@ def test_class_names_that_need_care(made: Index, tmp_path: Path, name: str, form
         (["--pseudo", "none"], "--pseudo none: cannot be read"),
         (["--pseudo", "{0}/index/images.parquet"], "has no column label, score, x1, y1, x2, y2; name a pseudo.parquet"),
         (["--pseudo", "{0}/strange.parquet"], "has images or classes that small does not have; name its own index"),
-        (["--split", "{0}/other"], "--split: is none of small, 4 images are not in both; name its own index"),
+        (["--split", "{0}/other"], "--split: is none of small, [1-4] images are not in both; name its own index"),
     ],
 )
 def test_what_cannot_be_written(made: Index, tmp_path: Path, more: list[str], message: str) -> None:
@@ -237,3 +238,20 @@ def test_floats_are_written_with_few_digits_and_come_back() -> None:
     values = np.random.default_rng(0).uniform(0, 2000, 1000).astype("float32")
     assert (shortest(values).astype("float32") == values).all()
     assert shortest(np.array([0.1, 473.07], dtype="float32")).tolist() == [0.1, 473.07]
+
+
+def test_a_split_without_the_images_that_have_no_box_is_one_of_the_index(made: Index, tmp_path: Path) -> None:
+    table = splits.load(tmp_path / "split")
+    bare = set(table["image_id"]) - set(made.boxes["image_id"])  # type: ignore[index]
+    (tmp_path / "listed").mkdir()
+    table[~table["image_id"].isin(bare)].to_parquet(tmp_path / "listed/split.parquet")
+    out = export(tmp_path, "coco", "--split", str(tmp_path / "listed"))
+    written = {i for file in out.glob("annotations/*.json") for i in content(file)[0]}
+    assert bare and not written & bare and written >= set(table["image_id"]) - bare
+
+
+def test_yolo_has_no_place_for_an_image_of_two_subsets(made: Index, tmp_path: Path) -> None:
+    again = made.images[made.images["subset"] == "val"].assign(image_id=99, subset="test")
+    indexes.save(replace(made, images=pd.concat([made.images, again], ignore_index=True)), tmp_path / "index")
+    with pytest.raises(SystemExit, match=r"val/v\.jpg is listed in two subsets; write one at a time"):
+        export(tmp_path, "yolo")

@@ -180,7 +180,10 @@ def test_what_cannot_be_used_is_one_sentence(model: Path, images: Path, tmp_path
             folder.label(model, root, tmp_path / out, settings)
     assert (other / "keep.txt").is_file()
     shutil.copy(images / "alpha.png", images / "alpha.jpg")
-    with pytest.raises(BadInput, match=r"--write yolo: alpha.jpg and alpha.png would have the same text file"):
+    with pytest.raises(BadInput, match=r"--write yolo: alpha.jpg and alpha.png would have the same file"):
+        folder.label(model, images, tmp_path / "out", ALL)
+    (images / "alpha.jpg").rename(images / "alpha.png.jpg")
+    with pytest.raises(BadInput, match=r"--write drawn: alpha.png and alpha.png.jpg would have the same file"):
         folder.label(model, images, tmp_path / "out", ALL)
 
 

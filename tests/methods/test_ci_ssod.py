@@ -12,7 +12,7 @@ from torch import nn
 from scantling import distributed, methods
 from scantling.data.loader import TrainingStep
 from scantling.methods import MethodParams
-from scantling.params import ParamsError
+from scantling.params import ParamsError, check, read
 from tests import tiny, toy
 from tests.methods import test_battery as battery
 from tests.methods.recording import view
@@ -107,11 +107,9 @@ def test_thresholds_move_after_their_warm_up(pair: tuple[nn.Module, nn.Module]) 
 
 
 def test_two_rules_for_the_same_thresholds_are_refused() -> None:
-    asked = MethodParams.load(FILE).model_copy(
-        update={"teacher": "cached", "background": "cached", "scores_by_density": (0.3, 0.9)}
-    )
-    with pytest.raises(ParamsError, match="class_thresholds: false"):
-        methods.create(asked, CLASSES, None)
+    asked = read(FILE) | {"teacher": "cached", "background": "cached", "scores_by_density": [0.3, 0.9]}
+    with pytest.raises(ParamsError, match=r"^ci: `class_thresholds` and .* write `class_thresholds: false`"):
+        check(type(MethodParams.load(FILE)), asked, "ci")
 
 
 def test_the_pool_has_the_boxes_that_polish_took_for_labels(pair: tuple[nn.Module, nn.Module]) -> None:

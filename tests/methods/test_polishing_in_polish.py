@@ -14,7 +14,7 @@ from scantling import checkpoint, methods, polish, train
 from scantling.data.index import XYXY
 from scantling.data.loader import TrainingStep
 from scantling.methods import MethodParams
-from scantling.params import ParamsError
+from scantling.params import ParamsError, check, read
 from scantling.pseudo import COLUMNS, REFINED_XYXY
 from scantling.stage import BadInput
 from tests import tiny, toy
@@ -155,10 +155,10 @@ def test_frozen_training_uses_the_networks_of_polish_and_leaves_them_alone() -> 
 
 
 def test_what_cannot_be_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ParamsError, match="polish_steps"):
-        method("cached", polish_steps=0)
-    with pytest.raises(ParamsError, match="asks a live teacher"):
-        method("cached", background="live")
+    file = FOLDER / "polishing_teacher_cached.yaml"
+    for changes, message in (({"polish_steps": 0}, "polish_steps"), ({"background": "live"}, "asks a live teacher")):
+        with pytest.raises(ParamsError, match=message):
+            check(type(MethodParams.load(file)), read(file) | changes, file)
     path = tmp_path / "polishing.safetensors"
     checkpoint.save_polishing(path, nn.ModuleDict(), teacher="hash", facts={})
     assert checkpoint.load_polishing(path) == ({}, "hash", {})

@@ -13,7 +13,7 @@ from scantling.candidates import Candidates
 from scantling.data.loader import TrainingStep
 from scantling.methods import MethodParams
 from scantling.mining import background
-from scantling.params import ParamsError
+from scantling.params import ParamsError, check, read
 from scantling.stage import BadInput
 from scantling.target import Target
 from tests import tiny, toy
@@ -27,6 +27,12 @@ BOXES = torch.tensor([[0, 0, 10, 10], [20, 0, 30, 10], [40, 0, 50, 10], [60, 0, 
 
 def method(**changes: Any) -> Any:
     return methods.create(MethodParams.load(FILE).model_copy(update=changes), ("a", "b"), None)
+
+
+def checked(name: str, **changes: Any) -> MethodParams:
+    """A method's file with changes, as it would be read."""
+    file = toy.ROOT / f"params/methods/{name}.yaml"
+    return check(type(MethodParams.load(file)), read(file) | changes, file)
 
 
 def candidates(scores: list[float], spread: list[float], labels: list[int] | None = None) -> Candidates:
@@ -52,6 +58,12 @@ def test_a_class_may_have_its_own_threshold() -> None:
     assert torch.equal(target.boxes, BOXES[[1]]) and target.for_objectness.all() and target.for_class.all()
     with pytest.raises(ParamsError, match="class_score_of.*platelet"):
         method(class_score_of={"platelet": 0.3})
+    with pytest.raises(ParamsError, match="class_score_of.b"):
+        checked("soft_teacher", class_score_of={"b": 5})
+
+
+def test_the_score_that_decides_what_passes_is_the_one_to_be_changed() -> None:
+    assert method().threshold == "class_score" and method(class_score=1.0).threshold == "objectness_score"
 
 
 def test_uncertain_boxes_are_ignored_when_asked() -> None:
@@ -111,7 +123,7 @@ def test_a_spread_that_was_measured_as_none_teaches_no_box() -> None:
     target = method()._target(candidates([0.95, 0.95, 0.95, 0.1], [float("inf"), float("nan"), 0.01, 0.01]))
     assert target.for_class.tolist() == [True] * 3 and target.for_box.tolist() == [False, True, True]
     with pytest.raises(ParamsError, match="tta"):
-        method(teacher="cached", background="off", box_filter="tta")
+        checked("soft_teacher", teacher="cached", background="off", box_filter="tta")
 
 
 def test_unlabeled_losses_carry_their_weight(tmp_path: Any) -> None:
@@ -164,7 +176,7 @@ def test_refined_flags_are_those_of_the_loop() -> None:
 
 def test_live_background_needs_a_live_teacher() -> None:
     with pytest.raises(ParamsError, match="background: live"):
-        method(teacher="cached")
+        checked("soft_teacher", teacher="cached")
 
 
 @pytest.mark.parametrize(
@@ -177,9 +189,8 @@ def test_live_background_needs_a_live_teacher() -> None:
     ],
 )
 def test_density_where_it_cannot_be_counted(changes, message):
-    params = MethodParams.load(toy.ROOT / "params/methods/soft_teacher_by_density.yaml").model_copy(update=changes)
     with pytest.raises(ParamsError, match=message):
-        methods.create(params, ("a", "b"), None)
+        checked("soft_teacher_by_density", **changes)
 
 
 @pytest.mark.parametrize(
@@ -192,9 +203,8 @@ def test_density_where_it_cannot_be_counted(changes, message):
     ],
 )
 def test_precision_where_it_cannot_be_counted(changes, message):
-    params = MethodParams.load(toy.ROOT / "params/methods/soft_teacher_by_precision.yaml").model_copy(update=changes)
     with pytest.raises(ParamsError, match=message):
-        methods.create(params, ("a", "b"), None)
+        checked("soft_teacher_by_precision", **changes)
 
 
 def test_thresholds_by_precision_need_held_out_images_and_follow_them():

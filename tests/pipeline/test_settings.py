@@ -80,3 +80,13 @@ def test_scripts_of_another_kind_say_nothing(project):
     assert settings.problems() == []  # none is there
     Path("stages/retrain.py").write_text("raise SystemExit('ran')\n")
     assert settings.problems() == []
+
+
+def test_a_key_outside_of_the_sections_of_a_training_is_no_silent_mistake(project: Path) -> None:
+    named = {w.partition(":")[0] for c in settings.commands() for w in c.split() if w.startswith("params/training/")}
+    file = min(named)
+    Path(file).write_text("background_from_iou: 0.1\n" + Path(file).read_text())
+    assert settings.problems() == [
+        f"{file}: `background_from_iou` is in no section, and has no effect; "
+        "put it under one of views, burn_in, retrain"
+    ]

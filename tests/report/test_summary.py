@@ -108,6 +108,15 @@ def test_sharing(made, found):
     }
 
 
+def test_each_labeling_is_counted_once(made, found):
+    """A round labels with its own teacher: the burn-in is shared, its labeling is not."""
+    first = [r for r in found if r.run.split == "percent_10"][:1]
+    later = dataclasses.replace(first[0], run=first[0].run.model_copy(update={"after": first[0].run.key}))
+    assert later.run.burn_in_key == first[0].run.burn_in_key and later.run.pseudo_key != first[0].run.pseudo_key
+    sharing = summary.summarize(made.study, [*first, later], BASELINES)["sharing"]
+    assert sharing["seconds"] == 12.5 + 2 * (1.5 + 0.5 + 30 + 2) and sharing["seconds_saved"] == 12.5
+
+
 def test_numbers_are_those_of_the_files(made, found):
     facts = summary.summarize(made.study, found, BASELINES)
     run = facts["runs"][0]
