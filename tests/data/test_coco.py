@@ -370,7 +370,8 @@ def contents(draw: st.DrawFn) -> dict[str, Any]:
         more = {key: draw(values) for key, values in may.items() if draw(st.booleans())}
         return dict(draw(st.permutations(list((must | more).items()))))
 
-    classes = draw(st.lists(st.tuples(CATEGORY_IDS, NAMES), min_size=1, max_size=4, unique_by=(lambda c: c[0], lambda c: c[1])))
+    both = lambda c: c[0], lambda c: c[1]
+    classes = draw(st.lists(st.tuples(CATEGORY_IDS, NAMES), min_size=1, max_size=4, unique_by=both))
     image_ids = draw(st.lists(IDS, max_size=4, unique=True))
     sizes = st.integers(0, 2**31 - 1) | st.none()
     images = [
