@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from scantling.data.folder import FAR
-from scantling.data.index import XYXY, Index, table
+from scantling.data.index import FAR, XYXY, Index, table
 from scantling.data.split import SPLIT_COLUMNS
 from scantling.stage import BadInput
 

@@ -21,13 +21,12 @@ from pydantic import Field, field_validator
 
 from scantling.data.coco_file import UNUSABLE
 from scantling.data.images import SUFFIXES
-from scantling.data.index import BOX_COLUMNS, XYXY, table
+from scantling.data.index import BOX_COLUMNS, FAR, XYXY, table
 from scantling.data.problems import Findings
 from scantling.data.source import Source, SourceParams
 from scantling.stage import BadInput
 
 CSV_COLUMNS = ["file_name", "class", *XYXY]
-FAR = 1e9  # px; a coordinate beyond it is a mistake, and may be none that float32 has
 
 
 class FolderParams(SourceParams):

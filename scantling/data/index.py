@@ -46,6 +46,7 @@ BOX_COLUMNS = {
 }
 IMAGE_LABEL_COLUMNS = {"image_id": "int64", "label": "int32", "kind": "str"}
 XYXY = ["x1", "y1", "x2", "y2"]
+FAR = 1e9  # px; a coordinate beyond it is a mistake, and may be none that float32 has
 VAL = "val"  # the subset on which settings are chosen; its boxes are no secret before `evaluate`
 OUTSIDE = r"^[/\\]|^[A-Za-z]:|(?:^|[/\\])\.\.(?:[/\\]|$)|\x00"  # names that would leave the folder of the images
 

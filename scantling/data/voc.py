@@ -21,8 +21,9 @@ from xml.parsers import expat
 import numpy as np
 import pandas as pd
 
-from scantling.data.folder import FAR, image_names, printable
+from scantling.data.folder import image_names, printable
 from scantling.data.images import SUFFIXES
+from scantling.data.index import FAR
 from scantling.data.problems import Findings
 from scantling.data.source import Source, SourceParams
 from scantling.stage import BadInput
