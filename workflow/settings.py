@@ -55,22 +55,39 @@ def problems() -> list[str]:
     """A sentence for each thing that a stage would refuse, each once."""
     found: dict[str, None] = {}
     known: dict[str, dict[str, type[Params]]] = {}
-    seen = set()
+    loaded: dict[tuple[type[Params], str], Params | None] = {}
     for words in map(shlex.split, commands()):
         script = next((word for word in words if word.startswith("stages/")), "")
         if script not in known:
             known[script] = _parameters(Path(script))
+        given = {}
         for option, spec in zip(words, words[1:], strict=False):
             kind = known[script].get(option.removeprefix("--")) if option.startswith("--") else None
-            if kind is None or (kind, spec) in seen:
+            if kind is None:
                 continue
-            seen.add((kind, spec))
+            given[option] = kind, spec
+            if (kind, spec) in loaded:
+                continue
+            loaded[kind, spec] = None
             try:
                 _refuse_strangers(spec)
-                kind.load(spec)
+                loaded[kind, spec] = kind.load(spec)
             except ParamsError as error:
                 found |= dict.fromkeys(str(error).split("\n"))
+        if {"--method", "--views"} <= set(given):
+            method, views = (loaded[given[name]] for name in ("--method", "--views"))
+            for view in _missing_views(method, views) if method and views else ():
+                place, asker = given["--views"][1], given["--method"][1]
+                found[f"{place}: has no view `{view}`, which {asker} asks for; see params/training/tens.yaml"] = None
     return list(found)
+
+
+def _missing_views(method: Any, views: Any) -> list[str]:
+    from scantling import methods
+
+    classes = tuple(getattr(method, "class_score_of", ())) or ("any",)  # no image is looked at
+    asked = methods.create(method, classes, None)
+    return sorted(name for name in {*asked.labeled_views, *asked.unlabeled_views} if getattr(views, name) is None)
 
 
 def _refuse_strangers(spec: str) -> None:

@@ -190,3 +190,12 @@ def test_a_study_that_cannot_be_ends_in_a_sentence(project: Toy) -> None:
     assert "did you mean params/methods/co_mining.yaml?" in said and "Traceback" not in said, said
     study.write_text(before)
     assert "Nothing to be done" in project.snakemake("-n")
+
+
+def test_a_data_set_that_is_not_there_is_named_with_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there").mkdir()
+    stages = [{"name": "prepare@a", "sources": ["there"]}, {"name": "split@b", "sources": ["data/raw/mnie"]}]
+    dag._refuse_missing(stages)
+    with pytest.raises(SystemExit, match=r"params/data/b\.yaml: there is no data/raw/mnie: correct `root` \(or `watch`\)"):
+        dag._refuse_missing([*stages, {"name": "prepare@b", "sources": ["data/raw/mnie"]}])

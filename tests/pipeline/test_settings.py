@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.pipeline.imports import ROOT
-from workflow import dag, settings
+from workflow import dag, settings, study
 
 
 @pytest.fixture
@@ -90,3 +90,18 @@ def test_a_key_outside_of_the_sections_of_a_training_is_no_silent_mistake(projec
         f"{file}: `background_from_iou` is in no section, and has no effect; "
         "put it under one of views, burn_in, retrain"
     ]
+
+
+def test_a_view_that_a_method_asks_for_is_missed_before_the_burn_in(project: Path) -> None:
+    (project / "scantling").symlink_to(ROOT / "scantling")  # which methods there are
+    study.write(Path("params/studies/bccd_sparse.yaml"))
+    assert settings.problems() == []
+    file = Path("params/training/bccd_sparse.yaml")
+    named = {w.partition(":")[0] for c in settings.commands() for w in c.split() if w.startswith("params/training/")}
+    assert str(file) in named
+    lines = file.read_text().splitlines(keepends=True)
+    at = next(k for k, line in enumerate(lines) if line.startswith("  raw:"))
+    end = next(k for k in range(at + 1, len(lines)) if not lines[k].startswith("    "))
+    file.write_text("".join(lines[:at] + lines[end:]))
+    told = settings.problems()
+    assert told and all("has no view `raw`, which params/methods/co_student" in line for line in told)
