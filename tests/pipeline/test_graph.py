@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -197,5 +198,5 @@ def test_a_data_set_that_is_not_there_is_named_with_its_file(tmp_path: Path, mon
     (tmp_path / "there").mkdir()
     stages = [{"name": "prepare@a", "sources": ["there"]}, {"name": "split@b", "sources": ["data/raw/mnie"]}]
     dag._refuse_missing(stages)
-    with pytest.raises(SystemExit, match=r"params/data/b\.yaml: there is no data/raw/mnie: correct `root` \(or `watch`\)"):
+    with pytest.raises(SystemExit, match=r"params/data/b\.yaml: there is no data/raw/mnie: correct `root`"):
         dag._refuse_missing([*stages, {"name": "prepare@b", "sources": ["data/raw/mnie"]}])
