@@ -215,7 +215,7 @@ def _refuse_damaged(name: str, path: Path) -> None:
     """A file of an earlier stage must have the hash that its provenance.json names; foreign files have none."""
     folder = path if path.is_dir() else path.parent
     try:
-        written: dict[str, str] = json.loads((folder / "provenance.json").read_text())["outputs"]
+        written: dict[str, str] = json.loads((folder / PROVENANCE).read_text())["outputs"]
         listed = [(folder / name, content) for name, content in written.items() if Path(name).name == name]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return
@@ -269,4 +269,4 @@ def _write_provenance(
         "seconds_of_earlier_attempts": round(elapsed.earlier(), 2),  # among them, where a killed run went on
         "peak_memory_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
     }
-    (fresh / "provenance.json").write_text(json.dumps(record, indent=1, default=str))
+    (fresh / PROVENANCE).write_text(json.dumps(record, indent=1, default=str))
